@@ -1,0 +1,1 @@
+"""Datasets by name and training clips from stills and videos."""

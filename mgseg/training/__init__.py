@@ -1,0 +1,1 @@
+"""The training recipe: stages, losses, loop, checkpoints."""

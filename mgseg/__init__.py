@@ -1,0 +1,43 @@
+"""mgseg: the masks of the objects in one frame become their masks in every frame of a video.
+
+Public names load on first use, so that `import mgseg` and `mgseg --help` do not wait for torch.
+"""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mgseg.errors import MgsegError
+    from mgseg.segment import segment_clip
+    from mgseg.segmenter import Segmenter, SegmenterOptions
+    from mgseg.weights import load_model
+
+    __version__: str
+
+__all__ = ["MgsegError", "Segmenter", "SegmenterOptions", "__version__", "load_model", "segment_clip"]
+
+_HOMES = {
+    "MgsegError": "mgseg.errors",
+    "Segmenter": "mgseg.segmenter",
+    "SegmenterOptions": "mgseg.segmenter",
+    "load_model": "mgseg.weights",
+    "segment_clip": "mgseg.segment",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        value: object = version("mgseg")
+    elif name in _HOMES:
+        from importlib import import_module
+
+        value = getattr(import_module(_HOMES[name]), name)
+    else:
+        raise AttributeError(f"module 'mgseg' has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,78 @@
+"""The command line: the app, the error handler, --version. `mgseg X` lives in `mgseg/cli/X.py`.
+
+Each command is one function of its module that calls one library function. Modules here import typer and
+rich at the top and the rest inside functions, so that `mgseg --help` answers at once.
+"""
+
+import importlib
+import importlib.util
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from mgseg.cli import console
+from mgseg.errors import DeviceError, MgsegError
+
+INTERRUPTED = 130  # the shells' 128 + SIGINT
+
+
+class _Commands(TyperGroup):
+    """Turns errors into messages and exit codes: 1 for MgsegError, 130 for Ctrl-C; typer itself gives 2."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except MgsegError as error:
+            console.error(error)
+            raise typer.Exit(1) from None
+        except KeyboardInterrupt:
+            console.message("interrupted")
+            raise typer.Exit(INTERRUPTED) from None
+        except RuntimeError as error:
+            if "torchvision::nms does not exist" not in str(error):
+                raise
+            console.error(
+                DeviceError("torch and torchvision are of different builds", "install them as a pair")
+            )
+            raise typer.Exit(1) from None
+
+
+app = typer.Typer(
+    name="mgseg",
+    cls=_Commands,
+    help="Give it a video and the mask of the objects in one frame; get their masks in every frame.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        console.result(f"mgseg {version('mgseg')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+# Each command module has a function of the command's name (cli/eval.py: `evaluate`), cli/weights.py an `app`.
+for _module, _function in (("segment", "segment"), ("eval", "evaluate"), ("train", "train")):
+    if importlib.util.find_spec(f"mgseg.cli.{_module}"):
+        app.command(_module)(getattr(importlib.import_module(f"mgseg.cli.{_module}"), _function))
+if importlib.util.find_spec("mgseg.cli.weights"):
+    app.add_typer(importlib.import_module("mgseg.cli.weights").app, name="weights")
+
+
+def main() -> None:
+    """Run the command line and exit."""
+    app(prog_name="mgseg")

@@ -1,0 +1,114 @@
+"""From the read-out to masks: the refinement decoder and the soft aggregation of objects.
+
+Shapes: B pictures, N objects, h x w the key map at stride 16, D decoder channels.
+Source: STM, section 3.3 (decoder) and section 3.4 (soft aggregation).
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+EPSILON = 1e-7  # probabilities are clamped to [EPSILON, 1 - EPSILON] before the logit (STM)
+
+
+def _upsample(x: Tensor, factor: int) -> Tensor:
+    return F.interpolate(x, scale_factor=factor, mode="bilinear", align_corners=False)
+
+
+class ResidualBlock(nn.Module):
+    """x + conv(relu(conv(relu(x)))), without batch norm."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(dim, dim, 3, padding=1)
+        self.conv2 = nn.Conv2d(dim, dim, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, D, h, w) to the same shape."""
+        return x + self.conv2(F.relu(self.conv1(F.relu(x))))
+
+
+class Refinement(nn.Module):
+    """Join a skip connection and the coarser map, upsampled."""
+
+    def __init__(self, skip_dim: int, dim: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(skip_dim, dim, 3, padding=1)
+        self.skip_block = ResidualBlock(dim)
+        self.block = ResidualBlock(dim)
+
+    def skip(self, feature: Tensor) -> Tensor:
+        """Return the skip branch (B, D, 2h, 2w), which depends on the frame alone and not on the object."""
+        return self.skip_block(self.conv(feature))
+
+    def forward(self, skip: Tensor, coarse: Tensor) -> Tensor:
+        """Join `skip` (B, D, 2h, 2w), shared by the objects, with `coarse` (B * N, D, h, w)."""
+        fine = _upsample(coarse, 2).unflatten(0, (skip.shape[0], -1))  # (B, N, D, 2h, 2w)
+        return self.block((fine + skip.unsqueeze(1)).flatten(0, 1))  # (B * N, D, 2h, 2w)
+
+
+class FrameTerms(NamedTuple):
+    """What the decoder needs of the frame, computed once and shared by its objects."""
+
+    compressed: Tensor  # (B, D, h, w): the query value's part of the first convolution, with its bias
+    skip8: Tensor  # (B, D, 2h, 2w)
+    skip4: Tensor  # (B, D, 4h, 4w)
+
+
+class Decoder(nn.Module):
+    """Read-out and query features -> one logit plane for each object."""
+
+    def __init__(self, value_dim: int, skip_dims: tuple[int, int], dim: int) -> None:
+        super().__init__()
+        self.value_dim = value_dim
+        self.compress = nn.Conv2d(2 * value_dim, dim, 3, padding=1)  # of (read-out, query value)
+        self.block16 = ResidualBlock(dim)
+        self.refine8 = Refinement(skip_dims[1], dim)
+        self.refine4 = Refinement(skip_dims[0], dim)
+        self.predict = nn.Conv2d(dim, 2, 3, padding=1)  # background, object
+
+    def frame_terms(self, value: Tensor, feat8: Tensor, feat4: Tensor) -> FrameTerms:
+        """Compute the terms of the frame from the query's value (B, Cv, h, w) and its skip features."""
+        weight = self.compress.weight[:, self.value_dim :]
+        compressed = F.conv2d(value, weight, self.compress.bias, padding=1)
+        return FrameTerms(compressed, self.refine8.skip(feat8), self.refine4.skip(feat4))
+
+    def forward(self, readout: Tensor, terms: FrameTerms) -> Tensor:
+        """Decode every object.
+
+        Args:
+            readout: float (B, N, Cv, h, w).
+            terms: of the same B frames.
+
+        Returns:
+            Logits of the objects' probabilities, float (B, N, 16h, 16w). The softmax over (background, object) is
+            the sigmoid of their difference, which commutes with the upsampling.
+        """
+        weight = self.compress.weight[:, : self.value_dim]
+        of_readout = F.conv2d(readout.flatten(0, 1), weight, padding=1).unflatten(0, readout.shape[:2])
+        x = self.block16((of_readout + terms.compressed.unsqueeze(1)).flatten(0, 1))  # (B * N, D, h, w)
+        x = self.refine8(terms.skip8, x)  # (B * N, D, 2h, 2w)
+        x = self.refine4(terms.skip4, x)  # (B * N, D, 4h, 4w)
+        pair = self.predict(F.relu(x))  # (B * N, 2, 4h, 4w)
+        logits = _upsample((pair[:, 1:] - pair[:, :1]).float(), 4)  # (B * N, 1, 16h, 16w)
+        return logits.squeeze(1).unflatten(0, readout.shape[:2])
+
+
+def soft_aggregate(logits: Tensor) -> Tensor:
+    """Join independent objects so that their probabilities and the background's sum to one.
+
+    The background's probability is the product of (1 - p) over the objects; each probability becomes the odds
+    p / (1 - p), normalised over background and objects.
+
+    Args:
+        logits: float (B, N, H, W); sigmoid(logits) is each object's probability.
+
+    Returns:
+        float32 (B, N + 1, H, W), background first; its softmax over dim 1 are the joint probabilities.
+    """
+    prob = logits.float().sigmoid()
+    background = (1 - prob).prod(dim=1, keepdim=True)
+    prob = torch.cat((background, prob), dim=1).clamp(EPSILON, 1 - EPSILON)
+    return torch.log(prob / (1 - prob))

@@ -1,0 +1,135 @@
+"""Trunks of the query and the memory encoder: an ImageNet network cut off at stride 16.
+
+Shapes: B pictures, N objects a picture, H x W the network's input (multiples of 16), C channels.
+Source: STM (Oh et al., ICCV 2019), section 3.1; ResNet (He et al. 2016); MobileNetV2 (Sandler et al. 2018).
+"""
+
+from typing import NamedTuple
+
+import torch
+import torchvision
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+class Features(NamedTuple):
+    """Feature maps of one picture at three strides: (B, C, H / 4, W / 4), (.., / 8), (.., / 16)."""
+
+    feat4: Tensor
+    feat8: Tensor
+    feat16: Tensor
+
+
+class Trunk(nn.Module):
+    """An ImageNet network to stride 16, split so that something can be added to the stem's convolution.
+
+    Args:
+        name: "resnet50" or "mobilenet_v2".
+        stride_in_1x1: ResNet only: the stride of a stage's first block is in its 1x1 convolution ("v1", He et
+            al.) instead of its 3x3 convolution ("v1.5", torchvision).
+
+    Attributes:
+        channels: channel counts of the maps at stride 4, 8 and 16.
+        torchvision_names: our module name -> torchvision's, for loading ImageNet weights.
+    """
+
+    def __init__(self, name: str, stride_in_1x1: bool = False) -> None:
+        super().__init__()
+        self.torchvision_names: dict[str, str]
+        self.channels: tuple[int, int, int]
+        if name == "resnet50":
+            self._take_resnet50(stride_in_1x1)
+        elif name == "mobilenet_v2":
+            self._take_mobilenet_v2()
+        else:
+            raise ValueError(f"unknown trunk {name!r}: expected resnet50 or mobilenet_v2")
+
+    def _take_resnet50(self, stride_in_1x1: bool) -> None:
+        net = torchvision.models.resnet50(weights=None)
+        if stride_in_1x1:
+            for stage in (net.layer2, net.layer3):
+                stage[0].conv1.stride, stage[0].conv2.stride = (2, 2), (1, 1)
+        self.stem: nn.Conv2d = net.conv1
+        self.after_stem = nn.Sequential(net.bn1, net.relu, net.maxpool)
+        self.stage4, self.stage8, self.stage16 = net.layer1, net.layer2, net.layer3
+        self.channels = (256, 512, 1024)
+        self.torchvision_names = {
+            "stem": "conv1",
+            "after_stem.0": "bn1",
+            "stage4": "layer1",
+            "stage8": "layer2",
+            "stage16": "layer3",
+        }
+
+    def _take_mobilenet_v2(self) -> None:
+        blocks = torchvision.models.mobilenet_v2(weights=None).features
+        self.stem = blocks[0][0]
+        self.after_stem = nn.Sequential(blocks[0][1], blocks[0][2])
+        self.stage4, self.stage8, self.stage16 = blocks[1:4], blocks[4:7], blocks[7:14]
+        self.channels = (24, 32, 96)
+        self.torchvision_names = {"stem": "features.0.0", "after_stem.0": "features.0.1"}
+        for stage, first, end in (("stage4", 1, 4), ("stage8", 4, 7), ("stage16", 7, 14)):
+            self.torchvision_names |= {f"{stage}.{i - first}": f"features.{i}" for i in range(first, end)}
+
+    def forward(self, stem: Tensor) -> Features:
+        """Run everything behind the stem's convolution, whose sum is `stem` (B, C, H / 2, W / 2)."""
+        feat4 = self.stage4(self.after_stem(stem))
+        feat8 = self.stage8(feat4)
+        return Features(feat4, feat8, self.stage16(feat8))
+
+
+class QueryEncoder(nn.Module):
+    """Picture -> feature maps."""
+
+    def __init__(self, trunk: str, stride_in_1x1: bool) -> None:
+        super().__init__()
+        self.trunk = Trunk(trunk, stride_in_1x1)
+
+    def forward(self, image: Tensor) -> Features:
+        """Encode `image`, float (B, 3, H, W), already normalised."""
+        return self.trunk(self.trunk.stem(image))
+
+
+class MemoryEncoder(nn.Module):
+    """Picture, mask and the other objects' masks -> the map at stride 16, one for each object."""
+
+    def __init__(self, trunk: str, stride_in_1x1: bool) -> None:
+        super().__init__()
+        self.trunk = Trunk(trunk, stride_in_1x1)
+        stem = self.trunk.stem
+
+        def mask_conv() -> nn.Conv2d:
+            return nn.Conv2d(
+                1,
+                stem.out_channels,
+                stem.kernel_size,  # type: ignore[arg-type]
+                stem.stride,  # type: ignore[arg-type]
+                stem.padding,  # type: ignore[arg-type]
+                bias=False,
+            )
+
+        self.conv_mask = mask_conv()
+        self.conv_others = mask_conv()
+
+    def forward(self, image: Tensor, masks: Tensor, others: Tensor) -> Tensor:
+        """Encode every object of a picture.
+
+        The convolution of the picture does not depend on the object: it runs once and is added to each.
+
+        Args:
+            image: float (B, 3, H, W), already normalised.
+            masks: float (B, N, H, W) in [0, 1], soft.
+            others: float (B, N, H, W) in [0, 1], the other objects of each object.
+
+        Returns:
+            float (B * N, C, H / 16, W / 16).
+        """
+        stem = self.trunk.stem
+        planes = torch.stack((masks, others), dim=2).flatten(0, 1)  # (B * N, 2, H, W)
+        weight = torch.cat((self.conv_mask.weight, self.conv_others.weight), dim=1)
+        of_masks = F.conv2d(planes, weight, None, stem.stride, stem.padding)  # type: ignore[arg-type]
+        of_image = stem(image).repeat_interleave(masks.shape[1], dim=0)  # (B * N, C, H / 2, W / 2)
+        return self.trunk(of_image + of_masks).feat16

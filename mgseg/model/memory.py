@@ -1,0 +1,116 @@
+"""The space-time memory: reading it in bounded space, and which frames of an object it keeps.
+
+Shapes: h x w the key map, L = T * h * w memory positions of T frames, Ck key and Cv value channels.
+Source: STM, section 3.2 (read) and section 3.5 (which frames are kept).
+"""
+
+import math
+
+import torch
+from torch import Tensor
+
+CHUNK_ELEMENTS = 4 * 2**20  # of the correlation map held at a time; 16 MB in float32
+
+
+def read_memory(query_key: Tensor, keys: Tensor, values: Tensor, max_elements: int = CHUNK_ELEMENTS) -> Tensor:
+    """Read the memory at every query position: softmax(k . q / sqrt(Ck)) over the memory, times the values.
+
+    The query positions go through in chunks, so that the L x (h * w) map is never stored whole.
+
+    Args:
+        query_key: (B, Ck, h, w).
+        keys: (B, N, Ck, L), of each object.
+        values: (B, N, Cv, L).
+        max_elements: how many numbers of the map may be held at a time.
+
+    Returns:
+        The read-out (B, N, Cv, h, w).
+    """
+    batch, num_objects, key_dim, length = keys.shape
+    height, width = query_key.shape[-2:]
+    query = query_key.flatten(2).transpose(1, 2).unsqueeze(1) / math.sqrt(key_dim)  # (B, 1, h * w, Ck)
+    chunk = max(1, max_elements // (batch * num_objects * length))
+    parts = []
+    for piece in query.split(chunk, dim=2):
+        weights = torch.matmul(piece, keys).softmax(dim=-1)  # (B, N, chunk, L)
+        parts.append(torch.matmul(values, weights.transpose(-1, -2)))  # (B, N, Cv, chunk)
+    return torch.cat(parts, dim=-1).unflatten(-1, (height, width))
+
+
+class MemoryBank:
+    """The past frames of one object of one clip, in storage allocated once.
+
+    Kept for ever: frames whose mask was given. Kept up to `memory_size`: every `memory_every`-th frame; when full,
+    the one whose going leaves the rest most even over the past goes. Kept until the next frame: the previous frame.
+    The order of the slots means nothing to the softmax, so a frame that goes is overwritten in place.
+
+    Args:
+        memory_every: a frame is kept when its number, counted from the object's first frame, is a multiple.
+        memory_size: how many such frames are kept at most; 0 means no bound.
+    """
+
+    def __init__(self, memory_every: int, memory_size: int) -> None:
+        self.memory_every = memory_every
+        self.memory_size = memory_size
+        self.given: list[int] = []  # frame numbers
+        self.kept: list[int] = []
+        self._slots: dict[int, int] = {}  # frame number -> slot
+        self._previous: int | None = None  # the newest frame, where it was not given
+        self._keys: Tensor | None = None  # (Ck, slots, h * w)
+        self._values: Tensor | None = None  # (Cv, slots, h * w)
+
+    def __len__(self) -> int:
+        return len(self._slots)
+
+    def add(self, frame: int, key: Tensor, value: Tensor, given: bool = False) -> None:
+        """Remember `key` (Ck, h, w) and `value` (Cv, h, w) of frame number `frame`, newer than all before."""
+        self._drop_previous()
+        self._allocate(key, value)
+        assert self._keys is not None
+        assert self._values is not None
+        free = set(range(self._keys.shape[1])) - set(self._slots.values())
+        slot = self._slots[frame] = min(free)
+        self._keys[:, slot] = key.flatten(1)
+        self._values[:, slot] = value.flatten(1)
+        if given:
+            self.given.append(frame)
+        else:
+            self._previous = frame
+
+    def read_views(self) -> tuple[Tensor, Tensor]:
+        """Return the keys (Ck, L) and values (Cv, L) of all frames, as views of the storage."""
+        assert self._keys is not None
+        assert self._values is not None
+        used = len(self._slots)  # slots are dense: a freed one is filled before the next read
+        return self._keys[:, :used].flatten(1), self._values[:, :used].flatten(1)
+
+    def _drop_previous(self) -> None:
+        """Decide, before a newer frame comes, whether the previous one stays as a kept frame."""
+        frame, self._previous = self._previous, None
+        if frame is None:
+            return
+        if (frame - self.given[0]) % self.memory_every:
+            del self._slots[frame]
+            return
+        self.kept.append(frame)
+        if self.memory_size and len(self.kept) > self.memory_size:
+            del self._slots[self._most_redundant()]
+
+    def _most_redundant(self) -> int:
+        """Remove and return the kept frame between the two closest neighbours; the oldest of equals."""
+        times = [self.given[0], *self.kept, self.kept[-1] + self.memory_every]
+        gaps = [times[i + 2] - times[i] for i in range(len(self.kept))]
+        return self.kept.pop(gaps.index(min(gaps)))
+
+    def _allocate(self, key: Tensor, value: Tensor) -> None:
+        """Make room for one more frame: at first for all that the bounds allow, later only for given masks."""
+        have = 0 if self._keys is None else self._keys.shape[1]
+        if len(self._slots) < have:
+            return
+        extra = (self.memory_size + 2) if have == 0 and self.memory_size else max(4, have // 2)
+        positions = key.shape[-2] * key.shape[-1]
+        keys = key.new_empty(key.shape[0], have + extra, positions)
+        values = value.new_empty(value.shape[0], have + extra, positions)
+        if self._keys is not None and self._values is not None:
+            keys[:, :have], values[:, :have] = self._keys, self._values
+        self._keys, self._values = keys, values

@@ -14,14 +14,28 @@ FILES = sorted(path.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py"))
 ARRAYS = {"numpy"}
 PICTURES = {"numpy", "PIL"}
 TENSORS = {"numpy", "torch"}
-INFERENCE = {"errors", "video", "masks", "overlay", "metrics", "weights", "segmenter", "segment", "model"}
+INFERENCE = {
+    "errors",
+    "video",
+    "masks",
+    "overlay",
+    "metrics",
+    "weights",
+    "segmenter",
+    "segment",
+    "model",
+    "video_writer",
+}
 # What a file, or each file of a folder, may import: modules of mgseg, and packages from elsewhere.
 # The command line may import anything inside functions, but only this at module level.
 MAY_IMPORT: dict[str, tuple[set[str], set[str]]] = {
     "__init__": ({"errors", "segment", "segmenter", "weights"}, set()),
     "__main__": ({"cli"}, set()),
     "errors": (set(), set()),
-    "video": ({"errors"}, PICTURES | {"av", "imageio"}),
+    "pictures": ({"errors"}, PICTURES),
+    "decoding": ({"errors", "pictures"}, {"numpy", "av"}),
+    "video": ({"errors", "pictures", "decoding"}, {"numpy"}),
+    "video_writer": ({"errors"}, PICTURES | {"av", "imageio"}),
     "masks": ({"errors"}, PICTURES),
     "overlay": ({"errors"}, PICTURES),
     "metrics": ({"errors"}, TENSORS),

@@ -68,7 +68,7 @@ class Trunk(nn.Module):
         blocks = torchvision.models.mobilenet_v2(weights=None).features
         self.stem = blocks[0][0]
         self.after_stem = nn.Sequential(blocks[0][1], blocks[0][2])
-        self.stage4, self.stage8, self.stage16 = blocks[1:4], blocks[4:7], blocks[7:14]
+        self.stage4, self.stage8, self.stage16 = (nn.Sequential(*blocks[i:j]) for i, j in ((1, 4), (4, 7), (7, 14)))
         self.channels = (24, 32, 96)
         self.torchvision_names = {"stem": "features.0.0", "after_stem.0": "features.0.1"}
         for stage, first, end in (("stage4", 1, 4), ("stage8", 4, 7), ("stage16", 7, 14)):

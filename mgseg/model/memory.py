@@ -56,33 +56,36 @@ class MemoryBank:
         self.kept: list[int] = []
         self._slots: dict[int, int] = {}  # frame number -> slot
         self._previous: int | None = None  # the newest frame, where it was not given
-        self._keys: Tensor | None = None  # (Ck, slots, h * w)
-        self._values: Tensor | None = None  # (Cv, slots, h * w)
+        self._keys: Tensor  # (B, Ck, slots, h * w), from the first frame on
+        self._values: Tensor  # (B, Cv, slots, h * w)
 
     def __len__(self) -> int:
         return len(self._slots)
 
     def add(self, frame: int, key: Tensor, value: Tensor, given: bool = False) -> None:
-        """Remember `key` (Ck, h, w) and `value` (Cv, h, w) of frame number `frame`, newer than all before."""
+        """Remember a frame, newer than all before.
+
+        Args:
+            frame: its number.
+            key: (B, Ck, h, w); B is one, or more where a clip is seen in several views at once.
+            value: (B, Cv, h, w).
+            given: its mask was given, not predicted.
+        """
         self._drop_previous()
         self._allocate(key, value)
-        assert self._keys is not None
-        assert self._values is not None
-        free = set(range(self._keys.shape[1])) - set(self._slots.values())
+        free = set(range(self._keys.shape[2])) - set(self._slots.values())
         slot = self._slots[frame] = min(free)
-        self._keys[:, slot] = key.flatten(1)
-        self._values[:, slot] = value.flatten(1)
+        self._keys[:, :, slot] = key.flatten(2)
+        self._values[:, :, slot] = value.flatten(2)
         if given:
             self.given.append(frame)
         else:
             self._previous = frame
 
     def read_views(self) -> tuple[Tensor, Tensor]:
-        """Return the keys (Ck, L) and values (Cv, L) of all frames, as views of the storage."""
-        assert self._keys is not None
-        assert self._values is not None
+        """Return the keys (B, Ck, L) and values (B, Cv, L) of all frames, as views of the storage."""
         used = len(self._slots)  # slots are dense: a freed one is filled before the next read
-        return self._keys[:, :used].flatten(1), self._values[:, :used].flatten(1)
+        return self._keys[:, :, :used].flatten(2), self._values[:, :, :used].flatten(2)
 
     def _drop_previous(self) -> None:
         """Decide, before a newer frame comes, whether the previous one stays as a kept frame."""
@@ -104,13 +107,13 @@ class MemoryBank:
 
     def _allocate(self, key: Tensor, value: Tensor) -> None:
         """Make room for one more frame: at first for all that the bounds allow, later only for given masks."""
-        have = 0 if self._keys is None else self._keys.shape[1]
+        have = self._keys.shape[2] if self._slots else 0
         if len(self._slots) < have:
             return
-        extra = (self.memory_size + 2) if have == 0 and self.memory_size else max(4, have // 2)
+        extra = self.memory_size + 2 if not have and self.memory_size else max(4, have // 2)
         positions = key.shape[-2] * key.shape[-1]
-        keys = key.new_empty(key.shape[0], have + extra, positions)
-        values = value.new_empty(value.shape[0], have + extra, positions)
-        if self._keys is not None and self._values is not None:
-            keys[:, :have], values[:, :have] = self._keys, self._values
+        keys = key.new_empty(*key.shape[:2], have + extra, positions)
+        values = value.new_empty(*value.shape[:2], have + extra, positions)
+        if have:
+            keys[:, :, :have], values[:, :, :have] = self._keys, self._values
         self._keys, self._values = keys, values

@@ -1,0 +1,287 @@
+"""The state of one clip: frames go in one by one, masks come out. It never sees a path.
+
+Shapes: V views (1, or 2 with flip), N objects, H x W the clip, h x w the network's input (padded to multiples of 16).
+"""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from mgseg.errors import DeviceError, InputError
+from mgseg.model.decoder import soft_aggregate
+from mgseg.model.memory import MemoryBank
+from mgseg.model.network import MotionGuidedSTM, Padding, other_objects, pad_to_stride, unpad
+
+VOID = 255  # pixels of a given mask that say nothing
+PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+@dataclass(frozen=True)
+class SegmenterOptions:
+    """How a clip is segmented.
+
+    Attributes:
+        size: shorter side that the network sees, in pixels; smaller clips are taken as they are; 0: the clip's own.
+        memory_every: every how many frames one is kept in memory.
+        memory_size: how many of those are kept at most, beside given masks and the previous frame; 0: no bound.
+        flip: average with the mirrored clip; twice the work.
+        precision: "float32", "bfloat16" or "float16", of the network's arithmetic.
+        objects_at_once: how many objects go through the network together; bounds memory, not results.
+    """
+
+    size: int = 480
+    memory_every: int = 5
+    memory_size: int = 10
+    flip: bool = False
+    precision: str = "float32"
+    objects_at_once: int = 8
+
+    def __post_init__(self) -> None:
+        if self.precision not in PRECISIONS:
+            raise ValueError(f"precision {self.precision!r}: expected one of {', '.join(PRECISIONS)}")
+        if self.size < 0 or self.memory_size < 0:
+            raise ValueError("size and memory_size must be 0 or more")
+        if self.memory_every < 1 or self.objects_at_once < 1:
+            raise ValueError("memory_every and objects_at_once must be 1 or more")
+
+
+@dataclass
+class _Object:
+    object_id: int
+    bank: MemoryBank
+
+
+@dataclass
+class _Frame:
+    """The newest frame, not yet in memory: it goes there when the next one comes."""
+
+    number: int
+    image: Tensor  # (V, 3, h, w)
+    prob: Tensor  # (1, N + 1, h, w), background first
+    given: frozenset[int]  # ids whose mask was given on it
+    padding: Padding
+
+
+class Segmenter:
+    """Segments one clip, or one after another: `start` begins a new one, `step` takes its next frame.
+
+    Args:
+        model: the network; it is moved to the device and set to evaluation mode.
+        options: see `SegmenterOptions`.
+        device: where to run; the model's own device by default.
+
+    Raises:
+        DeviceError: in `start` and `step`, when the device's memory does not suffice.
+        InputError: in `start` and `step`, for a frame or mask of another shape, type or size.
+    """
+
+    def __init__(
+        self,
+        model: MotionGuidedSTM,
+        options: SegmenterOptions | None = None,
+        device: torch.device | str | None = None,
+    ) -> None:
+        self.options = options or SegmenterOptions()
+        self.device = torch.device(device) if device is not None else model.mean.device
+        self.model = model.to(self.device).eval()
+        self._objects: list[_Object] = []
+        self._last: _Frame | None = None
+        self._clip_size: tuple[int, int] | None = None  # (H, W)
+
+    @property
+    def object_ids(self) -> tuple[int, ...]:
+        """The ids of the objects, in the order of their planes in `probabilities`."""
+        return tuple(o.object_id for o in self._objects)
+
+    @property
+    def probabilities(self) -> NDArray[np.float32]:
+        """Probabilities of the last frame, float32 (N + 1, H, W) in [0, 1], background first."""
+        if self._last is None or self._clip_size is None:
+            raise InputError("there are no probabilities before the first frame", "call start() first")
+        prob = unpad(self._last.prob, self._last.padding)
+        return _resize(prob, self._clip_size)[0].cpu().numpy()
+
+    def start(self, frame: NDArray[np.uint8], mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Begin a clip at a frame whose mask is known.
+
+        Args:
+            frame: uint8 (H, W, 3), RGB.
+            mask: uint8 (H, W): ids 1 to 254, 0 background, 255 void; ids keep their numbers.
+
+        Returns:
+            The mask, with background for void, uint8 (H, W).
+        """
+        if not _ids_of(mask):
+            raise InputError("the first mask has no object", "pixels with values 1 to 254 are objects")
+        self._objects, self._last, self._clip_size = [], None, None
+        return self.step(frame, mask, zero_is_background=True)
+
+    def step(
+        self, frame: NDArray[np.uint8], mask: NDArray[np.uint8] | None = None, *, zero_is_background: bool = False
+    ) -> NDArray[np.uint8]:
+        """Segment the clip's next frame.
+
+        Args:
+            frame: uint8 (H, W, 3), RGB, of the clip's size.
+            mask: uint8 (H, W), where something is known of this frame: new objects, or corrections of known ones.
+                0 and 255 say nothing there; what was predicted stays.
+            zero_is_background: 0 in `mask` says background.
+
+        Returns:
+            The mask, uint8 (H, W) of object ids, 0 background.
+        """
+        self._check(frame, mask)
+        number = self._last.number + 1 if self._last else 0
+        with torch.inference_mode(), self._arithmetic():
+            image, padding = pad_to_stride(self._to_network(frame))
+            self._memorise_last()
+            prob = self._predict(image)
+            self._last = _Frame(number, self._views(image), prob, frozenset(), padding)
+            if mask is None:
+                return self._index_to_ids(self._index_at_clip_size())
+            return self._take_mask(mask, zero_is_background)
+
+    def remove(self, object_ids: Iterable[int]) -> None:
+        """Forget objects; their pixels become background from the next frame on. Unknown ids are an InputError."""
+        gone = set(object_ids)
+        unknown = gone - set(self.object_ids)
+        if unknown:
+            raise InputError(f"no object {min(unknown)} to remove", f"the objects are {self.object_ids}")
+        keep = [slot for slot, o in enumerate(self._objects) if o.object_id not in gone]
+        if self._last is not None:
+            objects = self._last.prob[:, 1:][:, keep]
+            self._last.prob = torch.cat((1 - objects.sum(1, keepdim=True), objects), dim=1)
+        self._objects = [self._objects[slot] for slot in keep]
+
+    def _check(self, frame: NDArray[np.uint8], mask: NDArray[np.uint8] | None) -> None:
+        if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3:
+            raise InputError(f"a frame is uint8 (H, W, 3), found {frame.dtype} {frame.shape}")
+        size = frame.shape[:2]
+        if self._clip_size is not None and size != self._clip_size:
+            raise InputError(f"a frame of {size} (height, width) in a clip of {self._clip_size}")
+        if mask is not None and (mask.dtype != np.uint8 or mask.shape != size):
+            raise InputError(f"a mask is uint8 of the frame's size {size}, found {mask.dtype} {mask.shape}")
+        self._clip_size = size
+
+    @contextmanager
+    def _arithmetic(self) -> Iterator[None]:
+        """Run in the precision asked for; turn the device's want of memory into a DeviceError."""
+        dtype = PRECISIONS[self.options.precision]
+        try:
+            with torch.autocast(self.device.type, dtype=dtype, enabled=dtype != torch.float32):
+                yield
+        except torch.OutOfMemoryError as error:
+            raise DeviceError(
+                f"the memory of {self.device} does not suffice for {len(self._objects)} object(s)",
+                "try a smaller --size, a smaller --memory-size or --precision bfloat16",
+            ) from error
+
+    def _to_network(self, frame: NDArray[np.uint8]) -> Tensor:
+        """Return the frame as the network sees it, before padding: float (1, 3, h, w) in [0, 1]."""
+        image = torch.from_numpy(np.ascontiguousarray(frame)).to(self.device)
+        image = image.permute(2, 0, 1).unsqueeze(0).float() / 255
+        return _resize(image, self._network_size())
+
+    def _network_size(self) -> tuple[int, int]:
+        assert self._clip_size is not None
+        height, width = self._clip_size
+        shorter = min(height, width)
+        if not 0 < self.options.size < shorter:
+            return height, width
+        scale = self.options.size / shorter
+        return max(1, round(height * scale)), max(1, round(width * scale))
+
+    def _views(self, x: Tensor) -> Tensor:
+        """Return (1, ...) as (V, ...): the mirrored one behind, with flip."""
+        return torch.cat((x, x.flip(-1))) if self.options.flip else x
+
+    def _groups(self) -> Iterator[slice]:
+        step = self.options.objects_at_once
+        for first in range(0, len(self._objects), step):
+            yield slice(first, min(first + step, len(self._objects)))
+
+    def _memorise_last(self) -> None:
+        """Put the last frame into the memory of each object."""
+        last = self._last
+        if last is None:
+            return
+        masks = self._views(last.prob[:, 1:])
+        others = other_objects(masks)
+        for group in self._groups():
+            keys, values = self.model.encode_memory(last.image, masks[:, group], others[:, group])
+            for place, tracked in enumerate(self._objects[group]):
+                given = tracked.object_id in last.given
+                tracked.bank.add(last.number, keys[:, place], values[:, place], given)
+
+    def _predict(self, image: Tensor) -> Tensor:
+        """Return the probabilities (1, N + 1, h, w) of a frame, background first."""
+        if not self._objects or self._last is None:
+            return image.new_ones(1, 1, *image.shape[-2:])
+        query = self.model.encode_query(self._views(image))
+        winner = self._views(self._last.prob.argmax(dim=1, keepdim=True))  # (V, 1, h, w)
+        logits = []
+        for group in self._groups():
+            slots = torch.arange(group.start + 1, group.stop + 1, device=self.device).view(1, -1, 1, 1)
+            previous = winner == slots  # (V, n, h, w)
+            readouts = []
+            for place, tracked in enumerate(self._objects[group]):
+                keys, values = (x.unsqueeze(1) for x in tracked.bank.read_views())
+                readouts.append(self.model.read(query, keys, values, previous[:, place : place + 1]))
+            logits.append(self.model.decode(query, torch.cat(readouts, dim=1)))
+        prob = soft_aggregate(torch.cat(logits, dim=1)).softmax(dim=1)
+        return (prob[:1] + prob[1:].flip(-1)) / 2 if self.options.flip else prob
+
+    def _index_at_clip_size(self) -> Tensor:
+        """Return the arg-max over the probabilities at the clip's size, uint8 (H, W), plane by plane."""
+        assert self._last is not None
+        assert self._clip_size is not None
+        prob = unpad(self._last.prob, self._last.padding)
+        best = _resize(prob[:, :1], self._clip_size)[0, 0]
+        index = torch.zeros_like(best, dtype=torch.uint8)
+        for plane in range(1, prob.shape[1]):
+            candidate = _resize(prob[:, plane : plane + 1], self._clip_size)[0, 0]
+            index = torch.where(candidate > best, torch.full_like(index, plane), index)
+            best = torch.maximum(candidate, best)
+        return index
+
+    def _take_mask(self, mask: NDArray[np.uint8], zero_is_background: bool) -> NDArray[np.uint8]:
+        """Let `mask` overrule what was predicted on the last frame, and return the result."""
+        last = self._last
+        assert last is not None
+        stated_ids = _ids_of(mask)
+        for object_id in stated_ids:
+            if object_id not in self.object_ids:
+                bank = MemoryBank(self.options.memory_every, self.options.memory_size)
+                self._objects.append(_Object(object_id, bank))
+        planes = (0, *self.object_ids)
+        silent = (VOID,) if zero_is_background else (0, VOID)
+        given = torch.from_numpy(mask).to(self.device)
+        onehot = torch.stack([(given == i) & (i not in silent) for i in planes]).unsqueeze(0).float()
+        onehot, _ = pad_to_stride(_resize(onehot, self._network_size()))
+        prob = F.pad(last.prob, (0, 0, 0, 0, 0, onehot.shape[1] - last.prob.shape[1]))
+        last.prob = onehot + (1 - onehot.sum(1, keepdim=True)) * prob
+        last.given = frozenset(stated_ids)
+        result = self._index_to_ids(self._index_at_clip_size())
+        return np.where(np.isin(mask, silent), result, mask).astype(np.uint8)
+
+    def _index_to_ids(self, index: Tensor) -> NDArray[np.uint8]:
+        table = np.array((0, *self.object_ids), dtype=np.uint8)
+        return table[index.cpu().numpy()]
+
+
+def _ids_of(mask: NDArray[np.uint8]) -> list[int]:
+    return [int(i) for i in np.flatnonzero(np.bincount(mask.ravel(), minlength=256)) if i not in (0, VOID)]
+
+
+def _resize(x: Tensor, size: tuple[int, int]) -> Tensor:
+    """Resize (B, C, H, W) bilinearly, antialiased when it shrinks; the same tensor where nothing changes."""
+    if tuple(x.shape[-2:]) == size:
+        return x
+    shrinks = x.shape[-2] > size[0]
+    return F.interpolate(x, size=size, mode="bilinear", align_corners=False, antialias=shrinks)

@@ -1,0 +1,261 @@
+"""Checkpoint files: find, load, save, import of published STM checkpoints. No network access.
+
+Format: {"format": 1, "config": fields of ModelConfig, "state_dict": tensors}; a training checkpoint holds more entries
+and loads the same way. Files are read with weights_only=True: pickled code never runs.
+"""
+
+import hashlib
+import json
+import pickle
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mgseg.errors import OutputError, WeightsError
+from mgseg.model.encoders import Trunk
+from mgseg.model.network import ModelConfig, MotionGuidedSTM
+
+FORMAT = 1
+AUTO = "auto"
+STM_CONFIG = ModelConfig(motion_prior=False)  # the published STM
+
+# STM's published module names -> ours
+_STM_TRUNK = {"conv1": "stem", "bn1": "after_stem.0", "res2": "stage4", "res3": "stage8", "res4": "stage16"}
+_STM_NAMES = {
+    **{f"Encoder_M.{theirs}": f"memory_encoder.trunk.{ours}" for theirs, ours in _STM_TRUNK.items()},
+    **{f"Encoder_Q.{theirs}": f"query_encoder.trunk.{ours}" for theirs, ours in _STM_TRUNK.items()},
+    "Encoder_M.conv1_m": "memory_encoder.conv_mask",
+    "Encoder_M.conv1_o": "memory_encoder.conv_others",
+    "KV_M_r4.Key": "memory_key_value.key",
+    "KV_M_r4.Value": "memory_key_value.value",
+    "KV_Q_r4.Key": "query_key_value.key",
+    "KV_Q_r4.Value": "query_key_value.value",
+    "Decoder.convFM": "decoder.compress",
+    "Decoder.ResMM": "decoder.block16",
+    "Decoder.RF3.convFS": "decoder.refine8.conv",
+    "Decoder.RF3.ResFS": "decoder.refine8.skip_block",
+    "Decoder.RF3.ResMM": "decoder.refine8.block",
+    "Decoder.RF2.convFS": "decoder.refine4.conv",
+    "Decoder.RF2.ResFS": "decoder.refine4.skip_block",
+    "Decoder.RF2.ResMM": "decoder.refine4.block",
+    "Decoder.pred2": "decoder.predict",
+}
+_STM_CONSTANTS = {f"Encoder_{part}.{name}" for part in "MQ" for name in ("mean", "std")}
+
+
+@dataclass(frozen=True)
+class ReleasedWeights:
+    """An entry of weights/released.json: a checkpoint that ships with mgseg."""
+
+    name: str
+    file: str
+    sha256: str
+    scores: dict[str, float] = field(default_factory=dict)  # protocol -> J&F in percent
+
+    @property
+    def path(self) -> Path:
+        """Where the file is, or would be."""
+        return weights_folder() / self.file
+
+    def is_intact(self) -> bool:
+        """Whether the file is there and has the released hash."""
+        return self.path.is_file() and sha256_of(self.path) == self.sha256
+
+
+def weights_folder() -> Path:
+    """Return the folder of released weights: inside an installed package, or beside it in a checkout."""
+    package = Path(__file__).resolve().parent
+    installed = package / "_weights"
+    return installed if installed.is_dir() else package.parent / "weights"
+
+
+def released_weights() -> dict[str, ReleasedWeights]:
+    """Return the released weights by name, best first."""
+    index = weights_folder() / "released.json"
+    if not index.is_file():
+        return {}
+    entries = json.loads(index.read_text(encoding="utf-8"))
+    return {entry["name"]: ReleasedWeights(**entry) for entry in entries}
+
+
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def choose_weights(device_type: str) -> str:
+    """Return the name that "auto" stands for on a device: the largest model on a GPU, the lightest on a CPU."""
+    names = list(released_weights())
+    if not names:
+        raise WeightsError("no weights are released with this copy", "name a file with --weights")
+    return names[-1] if device_type == "cpu" else names[0]
+
+
+def find_weights(name_or_path: str | Path) -> Path:
+    """Return the file of a released name, whose hash is checked, or of a path.
+
+    Raises:
+        WeightsError: neither a released name nor a file, or a released file of another hash.
+    """
+    released = released_weights()
+    entry = released.get(str(name_or_path))
+    if entry is None:
+        path = Path(name_or_path)
+        if not path.is_file():
+            known = ", ".join(released) or "none"
+            raise WeightsError(f"no weights {str(name_or_path)!r}", f"give a file, or a released name: {known}")
+        return path
+    if not entry.path.is_file():
+        raise WeightsError(f"weights {entry.name!r} should be at {entry.path}, but there is no such file")
+    if not entry.is_intact():
+        raise WeightsError(
+            f"{entry.path} is not the released file: expected sha256 {entry.sha256[:12]}..., "
+            f"found {sha256_of(entry.path)[:12]}...",
+            "get the file anew, or give its path to use it as it is",
+        )
+    return entry.path
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Read a checkpoint of ours onto the CPU and check its form; see the top of this file.
+
+    Raises:
+        WeightsError: not found, not a checkpoint, of another format, or damaged.
+    """
+    entries = _read_tensors(path)
+    if entries.get("format") != FORMAT or not {"config", "state_dict"} <= entries.keys():
+        hint = "a published STM checkpoint comes in with: mgseg weights import FILE -o NEW"
+        raise WeightsError(f"{path} is not an mgseg checkpoint of format {FORMAT}", hint)
+    return entries
+
+
+def _read_tensors(path: Path) -> dict[str, Any]:
+    """Read a file of tensors in a dict."""
+    try:
+        entries = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise WeightsError(f"no weights file {path}") from error
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, LookupError, TypeError, ValueError) as error:
+        reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
+        raise WeightsError(f"{path} cannot be read as weights: {reason}", "the file is damaged or not one") from error
+    if not isinstance(entries, dict) or not all(isinstance(key, str) for key in entries):
+        raise WeightsError(f"{path} holds no weights: expected a dict with names, found {type(entries).__name__}")
+    return entries
+
+
+def build_model(path: Path, entries: Mapping[str, Any]) -> MotionGuidedSTM:
+    """Build the model of a checkpoint read from `path`; float32, on the CPU, in evaluation mode.
+
+    Raises:
+        WeightsError: the configuration is unknown, or tensors are missing, extra or of other shapes.
+    """
+    try:
+        model = MotionGuidedSTM(ModelConfig(**entries["config"]))
+        model.load_state_dict(entries["state_dict"])
+    except (TypeError, ValueError, RuntimeError, AttributeError) as error:
+        reason = "; ".join(line.strip() for line in str(error).splitlines()[:2])
+        raise WeightsError(f"{path} does not fit its own configuration: {reason[:200]}") from error
+    return model.eval()
+
+
+def load_model(weights: str | Path = AUTO, device: torch.device | str | None = None) -> MotionGuidedSTM:
+    """Load a model for inference.
+
+    Args:
+        weights: a released name, a file, or "auto" (see `choose_weights`).
+        device: where to put it; by default a CUDA device where there is one, else the CPU.
+
+    Raises:
+        WeightsError: not found, damaged, or of another architecture.
+    """
+    place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    path = find_weights(choose_weights(place.type) if weights == AUTO else weights)
+    return build_model(path, read_checkpoint(path)).to(place)
+
+
+def save_weights(
+    path: Path,
+    config: ModelConfig,
+    state_dict: Mapping[str, Tensor],
+    *,
+    half: bool = False,
+    extra: Mapping[str, Any] | None = None,
+) -> None:
+    """Write a checkpoint; the file appears whole or not at all.
+
+    Args:
+        path: the file.
+        config: of the network.
+        state_dict: of the network, without prefixes.
+        half: store floating-point tensors in half precision.
+        extra: further entries, such as training state.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    tensors = {
+        name: (tensor.half() if half and tensor.is_floating_point() else tensor).detach().cpu().contiguous()
+        for name, tensor in state_dict.items()
+    }
+    entries = {"format": FORMAT, "config": asdict(config), "state_dict": tensors, **(extra or {})}
+    part = path.with_name(path.name + ".part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        torch.save(entries, part)
+        part.replace(path)
+    except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
+        part.unlink(missing_ok=True)
+        raise OutputError(f"cannot write {path}: {error}") from error
+
+
+def export_weights(source: Path, target: Path) -> None:
+    """Write the weights of a checkpoint alone, in half precision, without training state."""
+    entries = read_checkpoint(source)
+    model = build_model(source, entries)
+    save_weights(target, model.config, model.state_dict(), half=True)
+
+
+def import_stm(source: Path, target: Path) -> None:
+    """Turn a published STM checkpoint (a DataParallel state dict) into one of ours, without motion prior.
+
+    Raises:
+        WeightsError: names are missing or unknown, or shapes differ.
+    """
+    theirs = _read_tensors(source)
+    ours: dict[str, Tensor] = {}
+    for name, tensor in theirs.items():
+        name = name.removeprefix("module.")
+        if name in _STM_CONSTANTS:
+            continue
+        prefix = next((p for p in _STM_NAMES if name.startswith(p + ".")), None)
+        if prefix is None:
+            raise WeightsError(f"{source} is not a published STM checkpoint: unknown name {name!r}")
+        ours[_STM_NAMES[prefix] + name[len(prefix) :]] = tensor
+    model = build_model(source, {"config": asdict(STM_CONFIG), "state_dict": ours})
+    save_weights(target, model.config, model.state_dict())
+
+
+def load_trunk(model: MotionGuidedSTM, path: Path) -> None:
+    """Fill both encoders' trunks with ImageNet weights under torchvision's names.
+
+    What the trunk does not have (later stages, the classifier) is passed over.
+
+    Raises:
+        WeightsError: the file is no such state dict, or lacks a tensor of the trunk.
+    """
+    weights = _read_tensors(path)
+    for trunk in (model.query_encoder.trunk, model.memory_encoder.trunk):
+        try:
+            trunk.load_state_dict({name: weights[_torchvision_name(trunk, name)] for name in trunk.state_dict()})
+        except (KeyError, RuntimeError) as error:
+            raise WeightsError(f"{path} does not fit a {model.config.trunk} trunk: {error}") from error
+
+
+def _torchvision_name(trunk: Trunk, name: str) -> str:
+    prefix = next(p for p in trunk.torchvision_names if name.startswith(p + "."))
+    return trunk.torchvision_names[prefix] + name[len(prefix) :]

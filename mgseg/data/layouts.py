@@ -1,0 +1,164 @@
+"""Still pictures with masks in the folder layouts that people have: ECSSD, MSRA10K, VOC, COCO, images/ and masks/."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mgseg.data.pictures import read_labels, read_picture
+from mgseg.data.scene import UInt8Array
+from mgseg.errors import DatasetError
+
+PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A picture and its mask.
+
+    Attributes:
+        name: of the picture, unique in its dataset.
+        image: picture file.
+        mask: index map file, or None where `segments` hold the objects.
+        binary: the mask is grey-scale saliency: 128 and more is the one object.
+        segments: COCO segmentations (polygons or RLE), one an object.
+    """
+
+    name: str
+    image: Path
+    mask: Path | None
+    binary: bool = False
+    segments: tuple[Any, ...] = ()
+
+    def read(self, shorter_side: int = 0) -> tuple[UInt8Array, UInt8Array]:
+        """Read picture uint8 (h, w, 3) and mask uint8 (h, w): 0 background, 1..254 objects, 255 ignore.
+
+        Raises:
+            DatasetError: a file is missing or damaged, or their sizes differ.
+        """
+        picture = read_picture(self.image, shorter_side)
+        if self.mask is None:
+            return picture, _draw_segments(self.segments, picture.shape[:2], self.image)
+        mask = read_labels(self.mask, shorter_side)
+        if mask.shape != picture.shape[:2]:
+            raise DatasetError(
+                f"{self.name}: the picture is {picture.shape[:2]}, its mask {mask.shape} (height, width)"
+            )
+        return picture, (mask >= 128).astype(np.uint8) if self.binary else mask
+
+
+def find_pairs(root: Path) -> list[Pair]:
+    """Find the pictures of a dataset, whichever of the known layouts its folder has.
+
+    Raises:
+        DatasetError: the folder is missing, has no known layout, or holds no pair.
+    """
+    if not root.is_dir():
+        raise DatasetError(f"{root}: the folder of still pictures does not exist")
+    for marks, reader in LAYOUTS:
+        if all((root / mark).is_dir() for mark in marks):
+            pairs = reader(root)
+            if not pairs:
+                raise DatasetError(f"{root}: no picture with a mask in it")
+            return pairs
+    known = "; ".join(", ".join(f"{mark}/" for mark in marks) for marks, _ in LAYOUTS)
+    raise DatasetError(f"{root}: not a layout of still pictures that is known", f"Known are folders with {known}")
+
+
+def read_plain(root: Path) -> list[Pair]:
+    """images/NAME.(jpg|png|webp|bmp) and masks/NAME.png, an index map: 0 background, 1..254 objects, 255 ignore."""
+    return _matched(root / "images", root / "masks")
+
+
+def read_ecssd(root: Path) -> list[Pair]:
+    """images/NAME.jpg and ground_truth_mask/NAME.png, black and white."""
+    return _matched(root / "images", root / "ground_truth_mask", binary=True)
+
+
+def read_msra10k(root: Path) -> list[Pair]:
+    """Imgs/NAME.jpg and Imgs/NAME.png, black and white."""
+    return _matched(root / "Imgs", root / "Imgs", binary=True, suffixes=(".jpg",))
+
+
+def read_voc(root: Path) -> list[Pair]:
+    """VOC 2007 and 2012: JPEGImages/NAME.jpg and SegmentationObject/NAME.png for the names that have a mask."""
+    masks = sorted((root / "SegmentationObject").glob("*.png"))
+    return [Pair(mask.stem, root / "JPEGImages" / f"{mask.stem}.jpg", mask) for mask in masks]
+
+
+def read_coco(root: Path) -> list[Pair]:
+    """COCO: annotations/instances_SPLIT.json with the pictures in SPLIT/ (train2017/, val2017/), without crowds."""
+    pairs = []
+    for path in sorted((root / "annotations").glob("instances_*.json")):
+        folder = root / path.stem.removeprefix("instances_")
+        if folder.is_dir():
+            pairs += read_coco_split(folder, path)
+    return pairs
+
+
+def read_coco_split(images: Path, annotations: Path) -> list[Pair]:
+    """Read one COCO instances file.
+
+    Raises:
+        DatasetError: the file is damaged, or no instances file.
+    """
+    try:
+        content = json.loads(annotations.read_text(encoding="utf-8"))
+        objects = defaultdict(list)
+        for item in content["annotations"]:
+            if not item.get("iscrowd", 0):
+                objects[item["image_id"]].append((item["area"], item["segmentation"]))
+        names = {item["id"]: item["file_name"] for item in content["images"]}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DatasetError(f"{annotations}: cannot be read as COCO instances ({error!r})") from error
+    pairs = []
+    for image_id, found in sorted(objects.items()):
+        # The largest first: where annotations overlap, the smaller object lies on top; at most 254 fit in a byte.
+        found.sort(key=lambda entry: -entry[0])
+        name = names[image_id]
+        pairs.append(Pair(Path(name).stem, images / name, None, segments=tuple(entry[1] for entry in found[:254])))
+    return pairs
+
+
+LAYOUTS: tuple[tuple[tuple[str, ...], Callable[[Path], list[Pair]]], ...] = (
+    (("images", "masks"), read_plain),
+    (("images", "ground_truth_mask"), read_ecssd),
+    (("Imgs",), read_msra10k),
+    (("JPEGImages", "SegmentationObject"), read_voc),
+    (("annotations",), read_coco),
+)
+
+
+def _matched(
+    images: Path, masks: Path, *, binary: bool = False, suffixes: tuple[str, ...] = PICTURE_SUFFIXES
+) -> list[Pair]:
+    """Pairs by equal stems; a picture whose mask is missing is kept, so that reading it names the loss."""
+    found = sorted(path for path in images.iterdir() if path.suffix.lower() in suffixes)
+    return [Pair(path.stem, path, masks / f"{path.stem}.png", binary) for path in found]
+
+
+def _draw_segments(segments: tuple[Any, ...], size: tuple[int, ...], image: Path) -> UInt8Array:
+    try:
+        from pycocotools import mask as coco
+    except ImportError as error:
+        raise DatasetError("COCO masks need pycocotools", "pip install mgseg[coco]") from error
+    height, width = size
+    labels = np.zeros((height, width), np.uint8)
+    for number, segment in enumerate(segments, start=1):
+        if isinstance(segment, list):
+            encoded = coco.merge(coco.frPyObjects(segment, height, width))
+        elif isinstance(segment["counts"], list):
+            encoded = coco.frPyObjects(segment, height, width)
+        else:
+            encoded = segment
+        drawn = coco.decode(encoded)
+        if drawn.shape != (height, width):
+            raise DatasetError(f"{image}: the picture is {(height, width)}, its annotation {drawn.shape}")
+        labels[drawn > 0] = number
+    return labels

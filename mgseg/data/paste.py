@@ -1,0 +1,188 @@
+"""Compose scenes: the crop of a picture or clip, and objects of other pictures pasted over it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from mgseg.data.scene import IGNORE, ClipRequest, FloatArray, Layer, Scene, UInt8Array
+from mgseg.data.transforms import Augmentation, draw_elastic, draw_look, draw_poses, warp_grids
+
+
+@dataclass(frozen=True)
+class Cutout:
+    """One object: picture uint8 (h, w, 3) and mask uint8 (h, w), 1 on the object, both cut to its box."""
+
+    picture: UInt8Array
+    mask: UInt8Array
+
+
+class Donor(Protocol):
+    """A source of objects to paste."""
+
+    def draw_cutout(self, rng: np.random.Generator) -> Cutout: ...
+
+
+def compose(
+    rng: np.random.Generator,
+    request: ClipRequest,
+    options: Augmentation,
+    donors: Sequence[Donor],
+    *,
+    name: str,
+    pictures: UInt8Array,
+    masks: UInt8Array,
+    objects: Sequence[int],
+) -> Scene:
+    """Make a scene of a picture (or clip), of some of its objects, and of what the dice paste over it.
+
+    Args:
+        pictures: uint8 (P, h, w, 3), P = 1 or the request's frames; masks: uint8 (P, h, w).
+        objects: ids in the masks that may become targets, each visible in the first mask; the others become background.
+    """
+    slots = request.num_objects
+    targets = rng.permutation(np.asarray(objects))[: rng.integers(1, slots + 1)]
+    window = _draw_window(rng, masks[0], int(targets[0]), options)
+    dice = rng.random(3 + slots)
+    pasted = list(range(len(targets) + 1, slots + 1)) if donors else []
+    pasted = [slot for slot in pasted if dice[2 + slot] < options.paste]
+    if donors and dice[0] < options.replace:
+        targets, pasted = targets[:0], pasted or [1]
+    full = _full_layer(rng, request, options, pictures, _relabel(masks, targets), window)
+    cutouts = [_paste(rng, request, options, donors, slot) for slot in pasted]
+    if donors and dice[1] < options.occluder:
+        cutouts.insert(int(rng.integers(len(cutouts) + 1)), _paste(rng, request, options, donors, 0))
+    if cutouts and dice[2] < options.behind:
+        front = [_front_layer(full, slot) for slot in range(1, len(targets) + 1)]
+        at = int(rng.integers(len(cutouts)))
+        cutouts[at + 1 : at + 1] = front
+    look = draw_look(rng, request.num_frames, request.size, options)
+    return Scene(name, (full, *cutouts), look, request.size, slots)
+
+
+@dataclass(frozen=True)
+class _Window:
+    """Square crop of a picture, in its pixels: upper left corner, side, and a point on the object in it."""
+
+    left: float
+    top: float
+    side: float
+    point: tuple[float, float]
+
+
+def _draw_window(rng: np.random.Generator, mask: UInt8Array, target: int, options: Augmentation) -> _Window:
+    height, width = mask.shape
+    smallest, largest = np.log(options.zoom)
+    side = min(height, width) * float(np.exp(rng.uniform(smallest, largest)))
+    pixels = np.flatnonzero(mask.ravel() == target)
+    y, x = divmod(int(pixels[rng.integers(len(pixels))]), width)
+    # A random pixel of the object lies in the middle three fifths, as far as the picture's edge lets it.
+    left, top = np.array([x, y]) + 0.5 - side * rng.uniform(0.2, 0.8, 2)
+    left, top = float(np.clip(left, 0, width - side)), float(np.clip(top, 0, height - side))
+    return _Window(left, top, side, (x + 0.5, y + 0.5))
+
+
+def _full_layer(
+    rng: np.random.Generator,
+    request: ClipRequest,
+    options: Augmentation,
+    pictures: UInt8Array,
+    masks: UInt8Array,
+    window: _Window,
+) -> Layer:
+    scale = window.side / request.size
+    x, y = (window.point[0] - window.left) / scale, (window.point[1] - window.top) / scale
+    flip = bool(rng.random() < options.flip)
+    grids = warp_grids(
+        draw_poses(rng, request.num_frames, options.start, options.step),
+        draw_elastic(rng, request.num_frames, options.start.elastic, options.step.elastic),
+        size=request.size,
+        source=(pictures.shape[1], pictures.shape[2]),
+        pivot=window.point,
+        place=(request.size - x if flip else x, y),
+        scale=scale,
+        flip=flip,
+    )
+    return trim(Layer(pictures, masks, grids), scale)
+
+
+def _paste(
+    rng: np.random.Generator, request: ClipRequest, options: Augmentation, donors: Sequence[Donor], slot: int
+) -> Layer:
+    """An object of another picture, somewhere in the crop, moving by itself; slot 0 is an occluder without a label."""
+    cutout = donors[int(rng.integers(len(donors)))].draw_cutout(rng)
+    height, width = cutout.mask.shape
+    longest = max(height, width)
+    # Longer side a sixth to two thirds of the crop, but never enlarged more than twice.
+    wanted = min(float(np.exp(rng.uniform(np.log(1 / 6), np.log(2 / 3)))) * request.size, 2.0 * longest)
+    place = rng.uniform(0.1, 0.9, 2) * request.size
+    poses = draw_poses(rng, request.num_frames, options.start, options.paste_step)
+    if rng.random() < options.leave and request.num_frames > 2:
+        first = int(rng.integers(1, request.num_frames - 1))
+        last = int(rng.integers(first, request.num_frames - 1))
+        angle = rng.uniform(0, 2 * np.pi)
+        # One and a half crop sides away nothing of it is seen.
+        poses[first : last + 1, :2] += 1.5 * np.array([np.cos(angle), np.sin(angle)], np.float32)
+    scale = longest / wanted
+    grids = warp_grids(
+        poses,
+        draw_elastic(rng, request.num_frames, options.start.elastic, options.paste_step.elastic),
+        size=request.size,
+        source=(height, width),
+        pivot=(width / 2, height / 2),
+        place=(float(place[0]), float(place[1])),
+        scale=scale,
+        flip=bool(rng.random() < 0.5),
+    )
+    return trim(Layer(cutout.picture[None], cutout.mask[None], grids, slot), scale)
+
+
+def _front_layer(full: Layer, slot: int) -> Layer:
+    """Lift an object off the full picture, to lie over what was pasted; it moves with the picture."""
+    return Layer(full.pictures, (full.masks == slot).astype(np.uint8), full.grids, slot)
+
+
+def _relabel(masks: UInt8Array, targets: NDArray[np.integer[Any]]) -> UInt8Array:
+    """Give the targets the slots 1..n; other objects become background, 255 stays."""
+    table = np.zeros(256, np.uint8)
+    table[IGNORE] = IGNORE
+    for slot, target in enumerate(targets, start=1):
+        table[target] = slot
+    return table[masks]
+
+
+def trim(layer: Layer, scale: float) -> Layer:
+    """Keep the part of the source that the crop shows; reduce pictures much finer than the crop, against aliasing.
+
+    Args:
+        scale: source pixels per crop pixel.
+    """
+    _, height, width, _ = layer.pictures.shape
+    factor = max(1, int(scale / 1.2 + 0.2))  # 2 from 2.2 source pixels on, and so on
+    corners = (layer.grids.reshape(-1, 2) + 1) / 2 * (width, height)
+    margin = 2 * factor
+    (left, top), (right, bottom) = corners.min(0) - margin, corners.max(0) + margin
+    left, right = _span(left, right, width, factor)
+    top, bottom = _span(top, bottom, height, factor)
+    size = np.array([right - left, bottom - top], np.float32)
+    grids = (layer.grids + 1) * (np.array([width, height], np.float32) / size)
+    grids = (grids - np.array([2 * left, 2 * top], np.float32) / size - 1).astype(np.float32)
+    pictures = layer.pictures[:, top:bottom, left:right]
+    masks = layer.masks[:, top:bottom, left:right]
+    if factor > 1:
+        pictures = np.stack([np.asarray(Image.fromarray(picture).reduce(factor)) for picture in pictures])
+        masks = masks[:, factor // 2 :: factor, factor // 2 :: factor]
+    return Layer(np.ascontiguousarray(pictures), np.ascontiguousarray(masks), grids, layer.slot)
+
+
+def _span(low: FloatArray | float, high: FloatArray | float, length: int, factor: int) -> tuple[int, int]:
+    """Whole pixels from low to high inside 0..length, a multiple of factor long, never empty."""
+    start = int(np.clip(np.floor(low), 0, length - factor))
+    count = int(np.ceil((np.clip(high, start + 1, length) - start) / factor)) * factor
+    stop = start + count
+    return start, stop if stop <= length else stop - factor

@@ -1,0 +1,59 @@
+"""Read pictures and masks for training, small enough to be kept in memory; broken files become `DatasetError`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from mgseg.data.scene import UInt8Array
+from mgseg.errors import DatasetError
+
+# What Pillow raises for a file that is missing, cut short, no picture, or absurdly large.
+UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
+
+
+def reduced_size(size: tuple[int, int], shorter_side: int) -> tuple[int, int]:
+    """Scale (width, height) so that the shorter side is at most `shorter_side`; 0 leaves it."""
+    factor = shorter_side / min(size)
+    if shorter_side == 0 or factor >= 1:
+        return size
+    return round(size[0] * factor), round(size[1] * factor)
+
+
+def read_picture(path: Path, shorter_side: int = 0) -> UInt8Array:
+    """Read uint8 (h, w, 3) RGB, made smaller (never larger) to a shorter side.
+
+    Raises:
+        DatasetError: the file is missing or damaged.
+    """
+    try:
+        with Image.open(path) as image:
+            size = reduced_size(image.size, shorter_side)
+            image.draft("RGB", size)  # JPEG decodes at a half or a quarter of its size at a fraction of the time
+            picture = image.convert("RGB")
+            if picture.size != size:
+                picture = picture.resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0)
+            return np.asarray(picture)
+    except UNREADABLE as error:
+        raise DatasetError(f"{path}: cannot be read as a picture ({error})") from error
+
+
+def read_labels(path: Path, shorter_side: int = 0) -> UInt8Array:
+    """Read an index map, uint8 (h, w), made smaller to a shorter side by nearest neighbour.
+
+    Raises:
+        DatasetError: the file is missing, damaged, or no 8-bit index map.
+    """
+    try:
+        with Image.open(path) as image:
+            if image.mode not in ("L", "P", "1"):
+                raise DatasetError(f"{path}: expected a mask of one 8-bit channel, found mode {image.mode}")
+            size = reduced_size(image.size, shorter_side)
+            mask = image.convert("L") if image.mode == "1" else image
+            if mask.size != size:
+                mask = mask.resize(size, Image.Resampling.NEAREST)
+            return np.asarray(mask)
+    except UNREADABLE as error:
+        raise DatasetError(f"{path}: cannot be read as a mask ({error})") from error

@@ -1,0 +1,262 @@
+"""Masks: from PNG files as people make them to index maps, back to indexed PNG, one-hot planes, the palette.
+
+A mask is a uint8 (H, W) index map: 0 background, 1-254 object ids, 255 void (unknown).
+"""
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from mgseg.errors import InputError, OutputError
+from mgseg.pictures import check_size
+
+VOID = 255
+_CLEAN_HINT = "--clean-mask gives each stray pixel to the object beside it; or save the mask without smooth edges"
+_SOFT_VALUES = 16  # more grey values than this are a soft edge or JPEG, not objects
+_MANY_PHANTOMS = 8  # so many specks in an indexed mask are no accident; a few do occur in hand-made datasets
+_LEAST_AREA = 8  # pixels; less cannot be followed
+_ALIKE = 48  # colours closer than this in every channel are one object after JPEG
+
+Mask = NDArray[np.uint8]
+
+
+def _davis_palette() -> bytes:
+    """The colours of PASCAL VOC and DAVIS: the bits of an id, spread over the high bits of R, G and B."""
+    colours = np.zeros((256, 3), np.uint8)
+    ids = np.arange(256)
+    for bit in range(8):
+        colours |= ((ids[:, None] >> (3 * bit + np.arange(3)) & 1) << (7 - bit)).astype(np.uint8)
+    return colours.tobytes()
+
+
+DAVIS_PALETTE = _davis_palette()
+
+
+@dataclass(frozen=True)
+class MaskFile:
+    """A mask as read.
+
+    Args:
+        mask: uint8 (H, W) index map.
+        palette: 768 bytes R, G, B of each id if the file had colours, else None.
+    """
+
+    mask: Mask
+    palette: bytes | None
+
+
+def read_mask(
+    path: Path,
+    *,
+    size: tuple[int, int] | None = None,
+    clean: bool = False,
+    resize: bool = False,
+    may_be_empty: bool = False,
+) -> MaskFile:
+    """Read a mask as people make them.
+
+    Indexed: the indices, 255 void. Greyscale: 0/255 and 0/1 are one object, other values are ids. Colours: each
+    exact colour is an object, numbered from the largest area down, black is background.
+
+    Args:
+        path: a PNG (or any picture without loss).
+        size: (height, width) it must have.
+        clean: repair smooth edges and stray specks instead of refusing them.
+        resize: scale to `size` (nearest pixel) instead of refusing another size.
+        may_be_empty: accept a mask without any object.
+
+    Raises:
+        InputError: it cannot be read, is no mask, marks no object, or has another size.
+    """
+    mask, palette = _read(path, clean)
+    if size is not None and mask.shape != size:
+        found = f"{mask.shape[1]}x{mask.shape[0]}"
+        if not resize:
+            wanted = f"the clip {size[1]}x{size[0]}"
+            raise InputError(f"the mask {path} is {found}, {wanted}", "--resize-mask scales the mask to the clip")
+        mask = np.asarray(Image.fromarray(mask).resize((size[1], size[0]), Image.Resampling.NEAREST))
+    if not may_be_empty and not object_ids(mask):
+        if (mask == VOID).any():
+            hint = "255 means void in an indexed mask; give the object another index, or save it as greyscale"
+            raise InputError(f"the mask {path} marks no object: all of it is void (255) or background", hint)
+        raise InputError(f"the mask {path} marks no object: it is 0 everywhere")
+    return MaskFile(mask, palette)
+
+
+def write_mask(path: Path, mask: Mask, palette: bytes | None = None) -> None:
+    """Write a mask as an indexed PNG, whole or not at all.
+
+    Args:
+        path: where to; `path.part` exists meanwhile.
+        mask: uint8 (H, W) index map.
+        palette: 768 bytes; None for DAVIS's.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    picture = Image.frombytes("P", (mask.shape[1], mask.shape[0]), np.ascontiguousarray(mask).tobytes())
+    picture.putpalette(palette or DAVIS_PALETTE)
+    write_png(path, picture)
+
+
+def write_png(path: Path, picture: Image.Image) -> None:
+    """Write a picture as PNG, whole or not at all.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    data = io.BytesIO()
+    picture.save(data, "PNG", compress_level=1)  # masks are flat: higher levels cost time and save little
+    part = path.with_name(path.name + ".part")
+    try:
+        part.write_bytes(data.getbuffer())
+        part.replace(path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise OutputError(f"cannot write {path}: {error.strerror}") from error
+
+
+def object_ids(mask: Mask) -> tuple[int, ...]:
+    """The ids in a mask, ascending, without background and void."""
+    counts = np.bincount(mask.ravel(), minlength=256)
+    return tuple(int(i) for i in np.flatnonzero(counts[1:VOID]) + 1)
+
+
+def to_onehot(mask: Mask, ids: Sequence[int]) -> NDArray[np.bool_]:
+    """One plane per object: bool (N, H, W), in the order of `ids`. Void is in no plane."""
+    return mask[None] == np.asarray(ids, np.uint8)[:, None, None]
+
+
+def to_index(onehot: NDArray[np.bool_], ids: Sequence[int]) -> Mask:
+    """The index map of disjoint planes bool (N, H, W): uint8 (H, W). Where planes overlap the later wins."""
+    mask = np.zeros(onehot.shape[1:], np.uint8)
+    for plane, object_id in zip(onehot, ids, strict=True):
+        mask[plane] = object_id
+    return mask
+
+
+def _read(path: Path, clean: bool) -> tuple[Mask, bytes | None]:
+    if not path.is_file():
+        raise InputError(f"no such mask: {path}")
+    try:
+        with Image.open(path) as picture:
+            check_size(path, *picture.size)
+            picture.load()
+            if picture.mode == "P" and "transparency" not in picture.info:
+                return _from_indices(path, picture, clean)
+            if picture.mode in ("I", "F") or picture.mode.startswith("I;16"):
+                return _from_grey(path, _narrow(path, np.asarray(picture)), clean), None
+            if picture.mode in ("1", "L"):
+                return _from_grey(path, np.asarray(picture.convert("L")), clean), None
+            over_black = Image.new("RGBA", picture.size, "black")
+            over_black.alpha_composite(picture.convert("RGBA"))  # what is transparent is background
+            return _from_colours(path, np.asarray(over_black.convert("RGB")), clean)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise InputError(f"cannot read the mask {path}: {error}") from error
+
+
+def _from_indices(path: Path, picture: Image.Image, clean: bool) -> tuple[Mask, bytes | None]:
+    mask = np.array(picture)
+    colours = bytes(picture.getpalette("RGB") or [])
+    palette = colours + DAVIS_PALETTE[len(colours) :]
+    if set(np.unique(mask)) == {0, 255} and palette[0:3] == b"\0\0\0" and palette[765:] == b"\xff\xff\xff":
+        return (mask == 255).astype(np.uint8), None  # greyscale 0/255 that a program saved with a palette
+    if len(object_ids(mask)) > _MANY_PHANTOMS:
+        mask = _without_phantoms(path, mask, clean, "indices", limit=_MANY_PHANTOMS)
+    return mask, palette
+
+
+def _from_grey(path: Path, grey: Mask, clean: bool) -> Mask:
+    values = np.unique(grey)
+    if set(values) == {0, 255}:
+        return _without_phantoms(path, (grey == 255).astype(np.uint8), clean, "grey values")
+    if len(values) > _SOFT_VALUES:
+        if not clean:
+            raise _not_clean(path, np.bincount(grey.ravel()), "grey values")
+        return (grey >= 128).astype(np.uint8)
+    return _without_phantoms(path, grey, clean, "grey values")
+
+
+def _from_colours(path: Path, rgb: Mask, clean: bool) -> tuple[Mask, bytes | None]:
+    if (rgb == rgb[:, :, :1]).all():
+        return _from_grey(path, np.ascontiguousarray(rgb[:, :, 0]), clean), None
+    packed = rgb.astype(np.uint32) @ np.array([65536, 256, 1], np.uint32)
+    colours, inverse, areas = np.unique(packed, return_inverse=True, return_counts=True)
+    inverse = inverse.reshape(packed.shape)
+    solid = _solid(inverse, areas)
+    if not clean and not solid[colours != 0].all():
+        raise _not_clean(path, areas, "colours", [f"#{colour:06x}" for colour in colours])
+    kept: list[int] = []
+    for i in sorted(np.flatnonzero(solid & (colours != 0)).tolist(), key=lambda i: -int(areas[i])):
+        rgb_i = _channels(int(colours[i]))
+        near = (np.abs(rgb_i - _channels(int(colours[j]))).max() < _ALIKE for j in kept)
+        if not clean or not (any(near) or rgb_i.max() < _ALIKE):
+            kept.append(i)
+    if len(kept) > 254:
+        raise InputError(f"the mask {path} holds {len(kept)} colours; 254 objects are the most", _CLEAN_HINT)
+    numbers = np.full(len(colours), -1, np.int16)
+    numbers[(colours == 0)] = 0
+    numbers[kept] = np.arange(1, len(kept) + 1)
+    palette = bytearray(DAVIS_PALETTE)
+    for number, colour in enumerate(colours[kept], 1):
+        palette[3 * number : 3 * number + 3] = int(colour).to_bytes(3, "big")
+    return _fill(numbers[inverse]), bytes(palette)
+
+
+def _channels(colour: int) -> NDArray[np.int16]:
+    return np.array([colour >> 16, colour >> 8 & 255, colour & 255], np.int16)
+
+
+def _narrow(path: Path, wide: NDArray[np.generic]) -> Mask:
+    """A mask of more than 8 bits, if its values allow it: 0/65535 as 0/255, or all within 0..255."""
+    values = set(np.unique(wide).tolist())
+    if values <= {0, 65535}:
+        return (wide == 65535).astype(np.uint8) * np.uint8(255)
+    if not all(0 <= value <= 255 and value == int(value) for value in values):
+        found = f"its values go from {min(values)} to {max(values)}"
+        raise InputError(f"the mask {path} has more than 8 bits a pixel and {found}", "save it with 8 bits")
+    return wide.astype(np.uint8)
+
+
+def _solid(mask: NDArray[np.integer], areas: NDArray[np.integer]) -> NDArray[np.bool_]:
+    """Which values form areas rather than edges or specks: enough pixels, and 2x2 blocks among them."""
+    same = (mask[:-1, :-1] == mask[1:, :-1]) & (mask[:-1, :-1] == mask[:-1, 1:]) & (mask[:-1, :-1] == mask[1:, 1:])
+    blocks = np.bincount(mask[:-1, :-1][same], minlength=len(areas))
+    return (areas >= _LEAST_AREA) & (blocks * 10 >= areas)
+
+
+def _without_phantoms(path: Path, mask: Mask, clean: bool, what: str, limit: int = 1) -> Mask:
+    areas = np.bincount(mask.ravel(), minlength=256)
+    phantoms = (areas > 0) & ~_solid(mask, areas)
+    phantoms[[0, VOID]] = False
+    if phantoms.sum() < limit:
+        return mask
+    if not clean:
+        raise _not_clean(path, areas, what)
+    return _fill(np.where(phantoms[mask], np.int16(-1), mask))
+
+
+def _fill(mask: NDArray[np.integer]) -> Mask:
+    """Give each pixel that is -1 the value of a neighbour that has one, again and again until none is left."""
+    mask = mask.astype(np.int16)
+    while (holes := mask < 0).any():
+        if holes.all():
+            return np.zeros(mask.shape, np.uint8)
+        before = np.pad(mask, 1, constant_values=-1)
+        for neighbour in (before[:-2, 1:-1], before[2:, 1:-1], before[1:-1, :-2], before[1:-1, 2:]):
+            mask = np.where(mask < 0, neighbour, mask)
+    return mask.astype(np.uint8)
+
+
+def _not_clean(path: Path, areas: NDArray[np.integer], what: str, names: Sequence[str] | None = None) -> InputError:
+    order = [i for i in np.argsort(-areas, kind="stable") if areas[i]]
+    shares = areas / areas.sum() * 100
+    top = ", ".join(f"{names[i] if names else i} {shares[i]:.3g} %" for i in order[:8])
+    rest = f", and {len(order) - 8} more" if len(order) > 8 else ""
+    message = f"the mask {path} has smooth edges or specks: {len(order)} {what} ({top}{rest})"
+    return InputError(message, _CLEAN_HINT)

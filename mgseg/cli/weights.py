@@ -1,0 +1,72 @@
+"""`mgseg weights`: list the checkpoints that ship, import published ones, export one's own."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.table import Table
+
+from mgseg.cli import console
+
+if TYPE_CHECKING:
+    from mgseg.weights import ReleasedWeights
+
+app = typer.Typer(no_args_is_help=True, help="List, import and export weights.")
+
+Output = Annotated[Path, typer.Option("--output", "-o", help="The file to write.", dir_okay=False)]
+
+
+@app.command("list")
+def list_weights(
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON in place of the table.")] = False,
+) -> None:
+    """List the weights that ship: size, whether the file is the released one, scores."""
+    import json
+
+    from mgseg.weights import released_weights
+
+    rows = [_row(entry) for entry in released_weights().values()]
+    if as_json:
+        console.result(json.dumps(rows, indent=2))
+        return
+    table = Table("name", "size", "sha256", "scores (J&F, %)")
+    for row in rows:
+        size = "-" if row["bytes"] is None else f"{row['bytes'] / 1e6:.1f} MB"
+        scores = "\n".join(f"{value:.1f} {protocol}" for protocol, value in row["scores"].items())
+        table.add_row(row["name"], size, row["state"], scores)
+    console.table(table)
+
+
+@app.command("import")
+def import_weights(
+    source: Annotated[Path, typer.Argument(help="The published STM checkpoint, STM_weights.pth.")], output: Output
+) -> None:
+    """Turn a published STM checkpoint into one for `mgseg segment --weights`."""
+    from mgseg.weights import import_stm
+
+    import_stm(source, output)
+    console.result(str(output))
+
+
+@app.command("export")
+def export_weights(
+    source: Annotated[Path, typer.Argument(help="A checkpoint, of `mgseg train` or `mgseg weights import`.")],
+    output: Output,
+) -> None:
+    """Write a checkpoint's weights alone, in half precision, without training state."""
+    from mgseg import weights
+
+    weights.export_weights(source, output)
+    console.result(str(output))
+
+
+def _row(entry: "ReleasedWeights") -> dict[str, Any]:
+    present = entry.path.is_file()
+    return {
+        "name": entry.name,
+        "path": str(entry.path),
+        "bytes": entry.path.stat().st_size if present else None,
+        "sha256": entry.sha256,
+        "state": "missing" if not present else "ok" if entry.is_intact() else "differs",
+        "scores": entry.scores,
+    }

@@ -13,18 +13,8 @@ FILES = sorted(path.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py"))
 
 PICTURES = {"numpy", "PIL"}
 TENSORS = {"numpy", "torch"}
-INFERENCE = {
-    "errors",
-    "video",
-    "masks",
-    "overlay",
-    "metrics",
-    "weights",
-    "segmenter",
-    "segment",
-    "model",
-    "video_writer",
-}
+CLIPS = {"errors", "masks", "overlay", "pictures", "video", "video_writer"}
+INFERENCE = CLIPS | {"metrics", "model", "segment", "segmenter", "weights"}
 # What a file, or each file of a folder, may import: modules of mgseg, and packages from elsewhere.
 # The command line may import anything inside functions, but only this at module level.
 MAY_IMPORT: dict[str, tuple[set[str], set[str]]] = {
@@ -36,31 +26,30 @@ MAY_IMPORT: dict[str, tuple[set[str], set[str]]] = {
     "video": ({"errors", "pictures", "decoding"}, {"numpy"}),
     "video_writer": ({"errors"}, PICTURES | {"av", "imageio"}),
     "masks": ({"errors", "pictures"}, PICTURES),
-    "overlay": ({"errors"}, PICTURES),
+    "overlay": ({"errors", "masks"}, PICTURES),
     "metrics": ({"errors"}, TENSORS),
     "model": ({"model"}, {"torch", "torchvision"}),
     "weights": ({"errors", "model"}, TENSORS),
     "segmenter": ({"errors", "masks", "model"}, TENSORS),
     "segment": (INFERENCE, TENSORS),
     "evaluate": (INFERENCE | {"data"}, TENSORS),
-    "data": ({"data", "errors", "masks", "video"}, TENSORS | PICTURES | {"torchvision", "pycocotools"}),
-    "training": (
-        INFERENCE | {"data", "evaluate", "training"},
-        TENSORS | PICTURES | {"tensorboard"},
-    ),
+    "data": ({"data", "errors", "masks", "pictures", "video"}, TENSORS | PICTURES | {"torchvision", "pycocotools"}),
+    "training": (INFERENCE | {"data", "evaluate", "training"}, TENSORS | PICTURES | {"tensorboard"}),
     "cli": ({"cli", "errors"}, {"typer", "rich"}),
 }
 
 
-def _nodes(tree: ast.AST, inside_functions: bool) -> Iterator[ast.AST]:
+def _nodes_at_start(tree: ast.AST) -> Iterator[ast.AST]:
+    """What runs when a module is loaded: not the insides of functions, not `if TYPE_CHECKING`."""
     for node in ast.iter_child_nodes(tree):
-        if inside_functions or not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+        only_for_types = isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        if not isinstance(node, ast.FunctionDef) and not only_for_types:
             yield node
-            yield from _nodes(node, inside_functions)
+            yield from _nodes_at_start(node)
 
 
-def _imports(tree: ast.AST, inside_functions: bool) -> Iterator[str]:
-    for node in _nodes(tree, inside_functions):
+def _imports(nodes: Iterator[ast.AST]) -> Iterator[str]:
+    for node in nodes:
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -74,7 +63,7 @@ def test_a_module_imports_only_what_its_place_allows(file: Path) -> None:
     assert file.parts[0].removesuffix(".py") in MAY_IMPORT, f"say in MAY_IMPORT what {file} may import"
     own, foreign = MAY_IMPORT[file.parts[0].removesuffix(".py")]
     tree = ast.parse((PACKAGE / file).read_text("utf-8"))
-    for name in _imports(tree, inside_functions=file.parts[0] != "cli"):
+    for name in _imports(_nodes_at_start(tree) if file.parts[0] == "cli" else ast.walk(tree)):
         top, *rest = name.split(".")
         if top == "mgseg":
             assert not rest or rest[0] in own, f"{file} imports {name}"

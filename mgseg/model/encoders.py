@@ -130,6 +130,6 @@ class MemoryEncoder(nn.Module):
         stem = self.trunk.stem
         planes = torch.stack((masks, others), dim=2).flatten(0, 1)  # (B * N, 2, H, W)
         weight = torch.cat((self.conv_mask.weight, self.conv_others.weight), dim=1)
-        of_masks = F.conv2d(planes, weight, None, stem.stride, stem.padding)  # type: ignore[arg-type]
+        of_masks = F.conv2d(planes, weight, None, stem.stride, stem.padding)
         of_image = stem(image).repeat_interleave(masks.shape[1], dim=0)  # (B * N, C, H / 2, W / 2)
         return self.trunk(of_image + of_masks).feat16

@@ -1,0 +1,65 @@
+"""Reading in chunks is exact; the bank keeps the frames that the rule names, in bounded storage."""
+
+import math
+
+import pytest
+import torch
+
+from mgseg.model.memory import MemoryBank, read_memory
+
+
+@pytest.mark.parametrize("max_elements", [1, 50, 10**9])
+def test_read_in_chunks_equals_attention_over_the_whole_map(max_elements):
+    torch.manual_seed(0)
+    query = torch.rand(2, 8, 3, 5).double() * 6
+    keys, values = torch.rand(2, 3, 8, 45).double() * 6, torch.rand(2, 3, 7, 45).double()
+    whole = (keys.transpose(-1, -2) @ query.flatten(2).unsqueeze(1) / math.sqrt(8)).softmax(dim=2)  # (B, N, L, hw)
+    expected = (values @ whole).unflatten(-1, (3, 5))
+    torch.testing.assert_close(read_memory(query, keys, values, max_elements), expected, rtol=0, atol=1e-12)
+
+
+def fill(bank: MemoryBank, frames: int, given: tuple[int, ...] = (0,)) -> list[set[int]]:
+    """Add frames whose key says their number; return what each next frame would read."""
+    seen = []
+    for t in range(frames):
+        bank.add(t, torch.full((1, 2, 3, 4), float(t)), torch.full((1, 5, 3, 4), float(t)), given=t in given)
+        keys, values = bank.read_views()
+        assert keys.shape[-1] == values.shape[-1] == 12 * len(bank)
+        per_frame = keys.unflatten(-1, (-1, 12))
+        assert (per_frame == per_frame[..., :1]).all()  # no frame is torn
+        seen.append({int(x) for x in per_frame[0, 0, :, 0]})
+    return seen
+
+
+def test_memory_holds_the_first_every_fifth_and_the_previous_frame():
+    for t, frames in enumerate(fill(MemoryBank(5, 0), 33)):
+        assert frames == {*range(0, t + 1, 5), t}
+
+
+def test_given_masks_are_kept_for_ever_and_bounded_frames_beside_them():
+    bank = MemoryBank(memory_every=2, memory_size=3)
+    seen = fill(bank, 200, given=(0, 7, 8, 90))
+    assert {0, 7, 8, 90, 199} <= seen[-1]
+    assert len(seen[-1]) == 4 + 3 + 1
+    assert max(len(frames) for frames in seen) <= 4 + 3 + 1
+
+
+@pytest.mark.parametrize("size", [1, 2, 5, 10])
+def test_what_stays_is_spread_evenly_over_the_past(size):
+    seen = fill(MemoryBank(memory_every=5, memory_size=size), 1000)
+    for t in (300, 555, 999):
+        times = sorted(seen[t])[:-1]  # without the previous frame
+        gaps = [b - a for a, b in zip(times, [*times[1:], t], strict=True)]
+        assert max(gaps) <= 4.1 * t / (size + 1)
+
+
+def test_storage_does_not_grow_with_the_clip():
+    bank = MemoryBank(memory_every=5, memory_size=4)
+    fill(bank, 30)
+    storage = bank.read_views()[0].untyped_storage()
+    pointer, size = storage.data_ptr(), storage.nbytes()
+    for t in range(30, 300):
+        bank.add(t, torch.zeros(1, 2, 3, 4), torch.zeros(1, 5, 3, 4))
+    storage = bank.read_views()[0].untyped_storage()
+    assert (storage.data_ptr(), storage.nbytes()) == (pointer, size)
+    assert size == 4 * 2 * 12 * (4 + 2)

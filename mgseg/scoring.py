@@ -1,0 +1,150 @@
+"""Scoring of mask files against ground truth, frame by frame, on as many processes as one likes.
+
+Kept apart from `evaluate.py` because its processes import this module and little else.
+"""
+
+import multiprocessing
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from mgseg.errors import InputError
+from mgseg.metrics import boundary_accuracy, region_similarity
+from mgseg.pictures import check_size
+
+VOID = 255
+CHUNK = 16  # frames handed to a process at once: well under a tenth of a second's work, so all end together
+WORTH_A_PROCESS = 64  # frames; scoring fewer takes less than starting a process
+
+
+class FramePair(NamedTuple):
+    """One frame's files: ground truth, and the mask to be scored (None: only the ids of the truth are wanted)."""
+
+    truth: Path
+    prediction: Path | None
+
+
+@dataclass(frozen=True)
+class FrameScore:
+    """What one frame shows.
+
+    Attributes:
+        truth_ids: objects in the ground truth, void left out.
+        predicted_ids: objects in the prediction.
+        scores: J and F by object id, for all of both.
+    """
+
+    truth_ids: tuple[int, ...]
+    predicted_ids: tuple[int, ...]
+    scores: Mapping[int, tuple[float, float]]
+
+
+def read_index_map(path: Path) -> NDArray[np.uint8]:
+    """Read a mask of a dataset or of a result as it is: uint8 (H, W), no rule for masks of users applied.
+
+    Raises:
+        InputError: it cannot be read, or is neither indexed nor greyscale of 8 bits (or 1).
+    """
+    try:
+        with Image.open(path) as picture:
+            check_size(path, *picture.size)
+            if picture.mode not in {"P", "L", "1"}:
+                found = f"a picture of mode {picture.mode}"
+                raise InputError(f"{path} is {found}; expected an index map of 8 bits", "save it as indexed PNG")
+            return np.asarray(picture).astype(np.uint8, copy=False)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise InputError(f"cannot read the mask {path}: {error}") from error
+
+
+def ids_of(mask: NDArray[np.uint8]) -> tuple[int, ...]:
+    """Return the values of a mask but 0, ascending; 255 is one of them."""
+    highest = int(mask.max(initial=0))
+    if highest <= 1:
+        return (1,) * highest
+    present = np.zeros(highest + 1, dtype=bool)
+    present[mask.ravel()] = True
+    return tuple((np.flatnonzero(present[1:]) + 1).tolist())
+
+
+def score_pair(pair: FramePair, *, any_id: bool) -> FrameScore:
+    """Score one frame.
+
+    Args:
+        pair: the frame's files.
+        any_id: every positive value is the one object 1, on both sides (DAVIS 2016). Otherwise 255 in the ground
+            truth is void, and counts neither for nor against.
+
+    Raises:
+        InputError: a file cannot be read, or the mask is not of the ground truth's size.
+    """
+    truth = read_index_map(pair.truth)
+    truth = (truth > 0).view(np.uint8) if any_id else truth
+    truth_ids = ids_of(truth)
+    void = truth == VOID if VOID in truth_ids else None
+    truth_ids = tuple(i for i in truth_ids if i != VOID)
+    if pair.prediction is None:
+        return FrameScore(truth_ids, (), {})
+    prediction = read_index_map(pair.prediction)
+    if prediction.shape != truth.shape:
+        sizes = [f"{shape[1]}x{shape[0]}" for shape in (prediction.shape, truth.shape)]
+        raise InputError(f"{pair.prediction} is {sizes[0]}, the ground truth {sizes[1]}")
+    prediction = (prediction > 0).view(np.uint8) if any_id else prediction
+    predicted_ids = ids_of(prediction)
+    scores = {}
+    for i in sorted({*truth_ids, *predicted_ids}):
+        masks = prediction == i, truth == i
+        scores[i] = region_similarity(*masks, void), boundary_accuracy(*masks, void)
+    return FrameScore(truth_ids, predicted_ids, scores)
+
+
+def score_pairs(pairs: Sequence[FramePair], any_id: bool) -> list[FrameScore]:
+    """Score several frames in this process; see `score_pair`."""
+    return [score_pair(pair, any_id=any_id) for pair in pairs]
+
+
+def score_frames(
+    pairs: Sequence[FramePair],
+    *,
+    any_id: bool,
+    workers: int = 1,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[FrameScore]:
+    """Score frames, in their order.
+
+    Args:
+        pairs: the frames' files.
+        any_id: see `score_pair`.
+        workers: processes; 1 is this one alone. With more, a script that calls this needs the usual
+            `if __name__ == "__main__":`.
+        progress: called with (frames done, frames in all).
+
+    Raises:
+        InputError: see `score_pair`.
+    """
+    chunks = [pairs[start : start + CHUNK] for start in range(0, len(pairs), CHUNK)]
+    scores: list[FrameScore] = []
+    for chunk in _on_processes(chunks, any_id, min(workers, len(pairs) // WORTH_A_PROCESS + 1)):
+        scores += chunk
+        if progress:
+            progress(len(scores), len(pairs))
+    return scores
+
+
+def _on_processes(chunks: Sequence[Sequence[FramePair]], any_id: bool, workers: int) -> Iterator[list[FrameScore]]:
+    if workers <= 1:
+        yield from (score_pairs(chunk, any_id) for chunk in chunks)
+        return
+    # Not "fork": a process with torch's threads in it must not be forked.
+    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
+        futures = [pool.submit(score_pairs, chunk, any_id) for chunk in chunks]
+        try:
+            for future in futures:
+                yield future.result()
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)

@@ -18,6 +18,8 @@ from torch import Tensor
 UInt8Array = NDArray[np.uint8]
 FloatArray = NDArray[np.float32]
 
+Box = tuple[slice, slice]  # rows, columns
+
 IGNORE = 255
 
 
@@ -117,8 +119,9 @@ def render(scenes: Sequence[Scene], device: torch.device | str) -> ClipBatch:
     num_objects = max(scene.num_objects for scene in scenes)
     masks = torch.stack([labels for _, labels in rendered])
     for slot in range(1, num_objects + 1):
-        unseen = ~(masks[:, :1] == slot).flatten(1).any(1)[:, None, None, None]
-        masks = masks.masked_fill(unseen & (masks == slot), 0)
+        seen = (masks[:, 0] == slot).flatten(1).any(1)
+        gone = torch.where(seen, 0, slot).to(torch.uint8)[:, None, None, None]
+        masks.masked_fill_(masks == gone, 0)
     images = torch.stack([frames for frames, _ in rendered])
     return ClipBatch(images, masks, num_objects, [scene.name for scene in scenes])
 
@@ -126,10 +129,14 @@ def render(scenes: Sequence[Scene], device: torch.device | str) -> ClipBatch:
 def _render_scene(scene: Scene, device: torch.device) -> tuple[Tensor, Tensor]:
     frames, labels = _render_full(scene.layers[0], scene.size, device)
     for layer in scene.layers[1:]:
-        colour, alpha = _render_cutout(layer, scene.size, device)
-        frames = torch.addcmul(colour, frames, 1 - alpha)
+        box = _visible_box(layer.grids, scene.size)
+        if box is None:
+            continue
+        colour, alpha = _render_cutout(layer, scene.size, box, device)
+        part = frames[:, :, box[0], box[1]]
+        part.mul_(1 - alpha).add_(colour)
         # Whoever gives at least half of a pixel's colour owns it: labels and picture cannot disagree.
-        labels = labels.masked_fill(alpha[:, 0] >= 0.5, layer.slot or 0)
+        labels[:, box[0], box[1]].masked_fill_(alpha[:, 0] >= 0.5, layer.slot or 0)
     return _apply_look(frames, scene.look, device), labels
 
 
@@ -139,44 +146,64 @@ def _render_full(layer: Layer, size: int, device: torch.device) -> tuple[Tensor,
     Outside the picture the colours are mirrored, which keeps natural statistics, and the mask is 255: a mirrored
     object is no object, and training it as background would punish a right match.
     """
-    grid = _dense_grid(layer, size, device)
+    grid = _dense_grid(layer.grids, size, (slice(0, size), slice(0, size)), device)
     pictures = torch.from_numpy(layer.pictures).to(device).permute(0, 3, 1, 2).float()
     frames = _sample(pictures, grid, "reflection")
-    masks = torch.from_numpy(layer.masks).to(device)
-    count, height, width = masks.shape
-    x = ((grid[..., 0] + 1) * (width / 2)).floor().clamp(0, width - 1).long()
-    y = ((grid[..., 1] + 1) * (height / 2)).floor().clamp(0, height - 1).long()
-    index = y * width + x
-    if count > 1:
-        index = index + torch.arange(count, device=device)[:, None, None] * (height * width)
-    labels = masks.flatten()[index]
-    outside = (grid.abs() > 1).any(-1)
-    return frames, labels.masked_fill(outside, IGNORE)
+    # Shifted so that ignore is 0, which is what sampling gives outside the picture.
+    masks = torch.from_numpy(layer.masks).to(device)[:, None].float() - IGNORE
+    labels = _sample(masks, grid, "zeros", mode="nearest") + IGNORE
+    return frames, labels[:, 0].to(torch.uint8)
 
 
-def _render_cutout(layer: Layer, size: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Warp a cut-out: colours multiplied by coverage (T, 3, size, size) in 0..255, and coverage (T, 1, size, size)."""
-    grid = _dense_grid(layer, size, device)
-    pictures = torch.from_numpy(layer.pictures).to(device).permute(0, 3, 1, 2).float()
-    alpha = torch.from_numpy(layer.masks).to(device)[:, None].float()
-    sampled = _sample(torch.cat([pictures * alpha, alpha], 1), grid, "zeros")
+def _render_cutout(layer: Layer, size: int, box: Box, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Warp a cut-out: colours multiplied by coverage (T, 3, h, w) in 0..255, and coverage (T, 1, h, w), in the box."""
+    grid = _dense_grid(layer.grids, size, box, device)
+    pictures = torch.from_numpy(layer.pictures).to(device).permute(0, 3, 1, 2)
+    alpha = torch.from_numpy(layer.masks).to(device)[:, None]
+    sampled = _sample(torch.cat([pictures * alpha, alpha], 1).float(), grid, "zeros")
     return sampled[:, :3], sampled[:, 3:]
 
 
-def _dense_grid(layer: Layer, size: int, device: torch.device) -> Tensor:
-    points = torch.from_numpy(layer.grids).to(device).permute(0, 3, 1, 2)
-    dense = F.interpolate(points, (size, size), mode="bilinear", align_corners=True)
-    return dense.permute(0, 2, 3, 1)  # (T, size, size, 2)
+def _visible_box(grids: FloatArray, size: int) -> Box | None:
+    """Rows and columns of the crop outside which a layer is not seen in any frame; None where it is never seen."""
+    corners = [grids[:, i : i - 1 or None, j : j - 1 or None] for i in (0, 1) for j in (0, 1)]
+    low, high = np.minimum.reduce(corners), np.maximum.reduce(corners)  # bilinear stays between its corners
+    # Interpolation shows a cut-out up to half a pixel outside its source: 0.1 from ten pixels of width on.
+    seen = ((low < 1.1) & (high > -1.1)).all(-1).any(0)
+    rows, columns = np.flatnonzero(seen.any(1)), np.flatnonzero(seen.any(0))
+    if len(rows) == 0:
+        return None
+    step = (size - 1) / (grids.shape[1] - 1)
+    return (
+        slice(int(rows[0] * step), min(size, int((rows[-1] + 1) * step) + 2)),
+        slice(int(columns[0] * step), min(size, int((columns[-1] + 1) * step) + 2)),
+    )
 
 
-def _sample(pictures: Tensor, grid: Tensor, padding: str) -> Tensor:
-    frames, size = grid.shape[0], grid.shape[1]
+def _dense_grid(grids: FloatArray, size: int, box: Box, device: torch.device) -> Tensor:
+    """Interpolate a coarse grid at the box's pixels: (T, h, w, 2)."""
+    # TF32 products on a GPU would be wrong by whole pixels, so double precision there.
+    dtype = torch.float64 if device.type == "cuda" else torch.float32
+    points = torch.from_numpy(grids).to(device, dtype).permute(0, 3, 1, 2)  # (T, 2, G, G)
+    rows, columns = (_hat_weights(span, size, grids.shape[1], device).to(dtype) for span in box)
+    dense = rows @ (points @ columns.T)
+    return dense.float().permute(0, 2, 3, 1)
+
+
+def _hat_weights(span: slice, size: int, num_points: int, device: torch.device) -> Tensor:
+    """Weights of linear interpolation: (pixels of the span, points)."""
+    position = torch.arange(span.start, span.stop, device=device) * ((num_points - 1) / (size - 1))
+    return (1 - (position[:, None] - torch.arange(num_points, device=device)).abs()).clamp(min=0)
+
+
+def _sample(pictures: Tensor, grid: Tensor, padding: str, mode: str = "bilinear") -> Tensor:
+    frames, height, width = grid.shape[:3]
     count, channels = pictures.shape[:2]
     # One picture serves all frames: they are sampled as one tall grid, and the picture is never repeated.
-    grid = grid.reshape(count, frames // count * size, size, 2)
-    sampled = F.grid_sample(pictures, grid, mode="bilinear", padding_mode=padding, align_corners=False)
-    tall = sampled.view(count, channels, frames // count, size, size)
-    return tall.transpose(1, 2).reshape(frames, channels, size, size)
+    grid = grid.reshape(count, frames // count * height, width, 2)
+    sampled = F.grid_sample(pictures, grid, mode=mode, padding_mode=padding, align_corners=False)
+    tall = sampled.view(count, channels, frames // count, height, width)
+    return tall.transpose(1, 2).reshape(frames, channels, height, width)
 
 
 def _apply_look(frames: Tensor, look: Look, device: torch.device) -> Tensor:

@@ -1,0 +1,66 @@
+"""The example clip and its mask belong together, and the example scripts run."""
+
+import runpy
+from fractions import Fraction
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mgseg.masks import DAVIS_PALETTE, read_mask, write_mask
+from mgseg.metrics import region_similarity
+from mgseg.video import probe, read_frames
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+
+
+def test_the_clip_is_short_small_and_whole() -> None:
+    clip = EXAMPLES / "bunny.mp4"
+    info = probe(clip)
+    assert (info.width, info.height, info.rate, info.num_frames) == (854, 480, Fraction(25), 80)
+    assert sum(1 for _ in read_frames(clip)) == 80
+    assert clip.stat().st_size < 1_000_000
+
+
+@pytest.mark.parametrize("name", ["bunny.png", "bunny_last.png"])
+def test_a_mask_is_one_object_in_the_colours_of_davis(name: str) -> None:
+    mask = read_mask(EXAMPLES / name, size=(480, 854))
+    assert set(np.unique(mask.mask)) == {0, 1}
+    assert mask.palette is not None
+    assert mask.palette[:6] == DAVIS_PALETTE[:6]
+
+
+@pytest.mark.parametrize(("name", "index"), [("bunny.png", 0), ("bunny_last.png", 79)])
+def test_a_mask_lies_on_the_rabbit(name: str, index: int) -> None:
+    frame = list(read_frames(EXAMPLES / "bunny.mp4"))[index].image.astype(int)
+    rabbit = read_mask(EXAMPLES / name).mask == 1
+    greenness = frame[..., 1] - (frame[..., 0] + frame[..., 2]) / 2  # grass is green, the rabbit grey
+    assert greenness[rabbit].mean() < 3 < 20 < greenness[250:][~rabbit[250:]].mean()
+
+
+@pytest.fixture
+def first_mask(clip: SimpleNamespace, tmp_path: Path) -> Path:
+    path = tmp_path / "first.png"
+    write_mask(path, clip.masks[0])
+    return path
+
+
+def test_frame_by_frame_writes_a_mask_for_each_frame(
+    clip: SimpleNamespace, first_mask: Path, tiny_weights: Path, tmp_path: Path
+) -> None:
+    script = runpy.run_path(str(EXAMPLES / "frame_by_frame.py"))
+    script["main"](str(clip.path), str(first_mask), str(tmp_path / "masks"), str(tiny_weights))
+    written = sorted((tmp_path / "masks").iterdir())
+    assert [path.name for path in written] == [f"{i:05d}.png" for i in range(len(clip.frames))]
+    assert np.array_equal(np.asarray(Image.open(written[0])), clip.masks[0])
+
+
+@pytest.mark.weights
+def test_the_shipped_weights_follow_the_rabbit_to_the_last_frame(tmp_path: Path) -> None:
+    script = runpy.run_path(str(EXAMPLES / "frame_by_frame.py"))
+    script["main"](str(EXAMPLES / "bunny.mp4"), str(EXAMPLES / "bunny.png"), str(tmp_path))
+    last = read_mask(tmp_path / "00079.png").mask == 1
+    truth = read_mask(EXAMPLES / "bunny_last.png").mask == 1
+    assert region_similarity(last, truth) > 0.8

@@ -29,6 +29,7 @@ class ClipInfo:
         rate: mean frames a second.
         time_base: seconds per tick, of which all frame times are multiples.
         pixel_aspect: width of an upright frame's pixel divided by its height.
+        first_time: seconds in the file's own time of the first frame, which `Frame.time` calls 0.
         has_audio: whether there is sound.
     """
 
@@ -39,6 +40,7 @@ class ClipInfo:
     rate: Fraction
     time_base: Fraction
     pixel_aspect: Fraction = Fraction(1)
+    first_time: Fraction = Fraction(0)
     has_audio: bool = False
 
 
@@ -71,14 +73,21 @@ def probe(clip: Path) -> ClipInfo:
         return ClipInfo(clip, width, height, len(paths), FOLDER_RATE, 1 / FOLDER_RATE)
     with open_video(clip) as (container, stream):
         frame = next(decode(clip, container, stream))
-        width, height = frame.width, frame.height
-        aspect = Fraction(stream.sample_aspect_ratio or 1) or Fraction(1)
-        if frame.rotation % 180:
-            width, height, aspect = height, width, 1 / aspect
-        promised = stream.frames or round(promised_seconds(container, stream) * rate_of(stream)) or None
-        time_base = stream.time_base or 1 / rate_of(stream)
-        has_audio = bool(container.streams.audio)
-        return ClipInfo(clip, width, height, promised, rate_of(stream), time_base, aspect, has_audio)
+        rate = rate_of(stream)
+        time_base = Fraction(stream.time_base or 1 / rate)
+        aspect = Fraction(stream.sample_aspect_ratio or 1)
+        turned = frame.rotation % 180 != 0
+        return ClipInfo(
+            path=clip,
+            width=frame.height if turned else frame.width,
+            height=frame.width if turned else frame.height,
+            num_frames=stream.frames or round(promised_seconds(container, stream) * rate) or None,
+            rate=rate,
+            time_base=time_base,
+            pixel_aspect=1 / aspect if turned else aspect,
+            first_time=(frame.pts or 0) * time_base,
+            has_audio=bool(container.streams.audio),
+        )
 
 
 def read_frames(clip: Path, start: int | Fraction = 0, end: int | Fraction | None = None) -> Iterator[Frame]:

@@ -1,0 +1,258 @@
+"""Writing clips: video files with exact frame times and the sound of another clip, and animated pictures."""
+
+from collections.abc import Iterator
+from fractions import Fraction
+from itertools import pairwise
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Protocol, Self
+
+import av
+import numpy as np
+from numpy.typing import NDArray
+
+from mgseg.errors import OutputError
+
+Image = NDArray[np.uint8]
+
+_FORMATS = {".mp4": "mp4", ".mkv": "matroska", ".webm": "webm"}
+_ANIMATIONS = {".gif", ".webp"}
+SUFFIXES = (*_FORMATS, *sorted(_ANIMATIONS))
+
+# The first encoder that this build of FFmpeg has. Quality: hardly told from the source; speed: a few ms a frame.
+_H264: list[tuple[str, dict[str, str]]] = [
+    ("libx264", {"crf": "20", "preset": "veryfast"}),
+    ("libopenh264", {"b": "6M"}),
+    ("mpeg4", {"q": "3"}),
+]
+_VP9 = [("libvpx-vp9", {"crf": "30", "b": "0", "deadline": "realtime", "cpu-used": "6", "row-mt": "1"})]
+_SOUND_ENCODER = {".mp4": "aac", ".mkv": "aac", ".webm": "libopus"}  # where the sound cannot be copied
+_SOUND_RATE = 48000  # the one rate that both take
+_ANIMATION_PIXELS = 3 * 10**8  # an animated picture is made in memory: about 1 GB, 700 frames of 854x480
+
+
+class Writer(Protocol):
+    """What both kinds of writers do; used as a context manager, they finish the file or leave none."""
+
+    def write(self, image: Image, time: Fraction) -> None:
+        """Add a frame: uint8 (H, W, 3) RGB at a time in seconds, later than the one before."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
+def check_suffix(path: Path) -> None:
+    """Refuse a file name whose kind cannot be written."""
+    if path.suffix.lower() not in SUFFIXES:
+        raise OutputError(f"cannot write {path}: its kind is not known", "known are " + ", ".join(SUFFIXES))
+
+
+class _WholeFile:
+    """Writes `path.part` and gives it its name when all went well; on an error no file is left."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.part = path.with_name(path.name + ".part")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            self.finish(whole=kind is None)
+            if kind is None:
+                self.part.replace(self.path)
+        except (av.FFmpegError, OSError) as problem:
+            if kind is None:
+                raise self.failure(problem) from problem
+        finally:
+            self.part.unlink(missing_ok=True)
+
+    def finish(self, whole: bool) -> None:
+        raise NotImplementedError
+
+    def failure(self, error: Exception) -> OutputError:
+        reason = getattr(error, "strerror", None) or str(error)
+        return OutputError(f"cannot write {self.path}: {reason}")
+
+
+class VideoWriter(_WholeFile):
+    """Writes a video file (.mp4, .mkv, .webm) frame by frame.
+
+    Args:
+        path: where to; `path.part` exists meanwhile.
+        size: (height, width) of the frames. Odd sizes grow by one repeated row or column, as encoders need.
+        rate: mean frames a second.
+        time_base: seconds per tick, of which the frames' times are multiples.
+        pixel_aspect: a pixel's width divided by its height.
+        sound: a clip whose sound is copied, or converted where the file cannot hold it as it is.
+        sound_from: seconds in that file's own time that become 0 here.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        size: tuple[int, int],
+        rate: Fraction,
+        time_base: Fraction,
+        *,
+        pixel_aspect: Fraction = Fraction(1),
+        sound: Path | None = None,
+        sound_from: Fraction = Fraction(0),
+    ) -> None:
+        super().__init__(path)
+        check_suffix(path)
+        suffix = path.suffix.lower()
+        self.rate, self.time_base = rate, time_base
+        self.last = Fraction(-1)
+        try:
+            self.container = av.open(f"file:{self.part}", "w", format=_FORMATS[suffix])
+            self.stream: Any = self._add_pictures(_VP9 if suffix == ".webm" else _H264, size, pixel_aspect)
+            self.sound = _Sound(sound, self.container, _SOUND_ENCODER[suffix], sound_from) if sound else None
+        except (av.FFmpegError, OSError) as error:
+            self.part.unlink(missing_ok=True)
+            raise self.failure(error) from error
+
+    def _add_pictures(
+        self, encoders: list[tuple[str, dict[str, str]]], size: tuple[int, int], pixel_aspect: Fraction
+    ) -> Any:
+        name, options = next((n, o) for n, o in encoders if n in av.codecs_available)
+        stream: Any = self.container.add_stream(name, rate=self.rate, options=options)
+        stream.height, stream.width = (side + side % 2 for side in size)
+        stream.pix_fmt = "yuv420p"
+        context = stream.codec_context
+        context.time_base = self.time_base
+        context.sample_aspect_ratio = pixel_aspect
+        context.color_primaries = context.color_trc = context.colorspace = 1  # BT.709, said rather than guessed
+        return stream
+
+    def write(self, image: Image, time: Fraction) -> None:
+        """Add a frame: uint8 (H, W, 3) RGB at a time in seconds, later than the one before."""
+        height, width = image.shape[:2]
+        if height % 2 or width % 2:
+            image = np.pad(image, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
+        frame = frame.reformat(format="yuv420p", dst_colorspace="ITU709")
+        frame.pts, frame.time_base = round(time / self.time_base), self.time_base
+        self.last = time
+        try:
+            self.container.mux(self.stream.encode(frame))
+            if self.sound:
+                self.sound.copy_until(time)
+        except (av.FFmpegError, OSError) as error:
+            raise self.failure(error) from error
+
+    def finish(self, whole: bool) -> None:
+        """Write what the encoder still holds and close the file."""
+        try:
+            if whole:
+                self.container.mux(self.stream.encode(None))
+                if self.sound:
+                    self.sound.copy_until(self.last + 1 / self.rate)
+                    self.sound.finish()
+        finally:
+            if self.sound:
+                self.sound.source.close()
+            self.container.close()
+
+
+class _Sound:
+    """Brings the sound of a clip into a file that is being written, packet by packet."""
+
+    def __init__(self, path: Path, target: av.container.OutputContainer, encoder: str, origin: Fraction) -> None:
+        self.source = av.open(f"file:{path}")
+        self.target, self.origin = target, origin
+        self.input = self.source.streams.audio[0]
+        self.copies = self.input.codec_context.name in target.supported_codecs
+        self.output: Any
+        if self.copies:
+            self.output = target.add_stream_from_template(self.input)
+        else:
+            self.output = target.add_stream(encoder, rate=_SOUND_RATE)
+            self.output.layout = "stereo"
+        self.packets = self._read()
+        self.next = next(self.packets, None)
+
+    def _read(self) -> Iterator[Any]:
+        try:
+            packet: Any
+            for packet in self.source.demux(self.input):
+                if packet.pts is not None and packet.pts * packet.time_base >= self.origin:
+                    yield packet
+        except (av.FFmpegError, OSError):  # a cut clip has sound as far as it goes
+            return
+
+    def copy_until(self, time: Fraction) -> None:
+        """Write the sound that begins before a time, seconds from the origin."""
+        while self.next is not None and self.next.pts * self.next.time_base - self.origin < time:
+            self._write(self.next)
+            self.next = next(self.packets, None)
+
+    def _write(self, packet: Any) -> None:
+        shift = round(self.origin / packet.time_base)
+        if self.copies:
+            packet.pts -= shift
+            packet.dts = packet.pts
+            packet.stream = self.output
+            self.target.mux(packet)
+            return
+        for frame in packet.decode():
+            frame.pts -= round(self.origin / frame.time_base)
+            self.target.mux(self.output.encode(frame))
+
+    def finish(self) -> None:
+        """Write what the encoder still holds."""
+        if not self.copies:
+            self.target.mux(self.output.encode(None))
+
+
+class AnimationWriter(_WholeFile):
+    """Writes an animated picture (.gif, .webp), which is made in memory when all frames are there.
+
+    Args:
+        path: where to.
+        rate: mean frames a second, for the last frame's time on show.
+
+    Raises:
+        OutputError: it cannot be written or grows beyond what memory should hold.
+    """
+
+    def __init__(self, path: Path, rate: Fraction) -> None:
+        super().__init__(path)
+        check_suffix(path)
+        self.rate = rate
+        self.frames: list[Image] = []
+        self.times: list[Fraction] = []
+        try:
+            self.part.touch()
+        except OSError as error:
+            raise self.failure(error) from error
+
+    def write(self, image: Image, time: Fraction) -> None:
+        """Add a frame: uint8 (H, W, 3) RGB at a time in seconds, later than the one before."""
+        self.frames.append(image)
+        self.times.append(time)
+        if len(self.frames) * image.shape[0] * image.shape[1] > _ANIMATION_PIXELS:
+            limit = f"more than {_ANIMATION_PIXELS // 10**6} million pixels in all"
+            raise OutputError(f"{self.path} would be too large an animation: {limit}", "use .mp4")
+
+    def finish(self, whole: bool) -> None:
+        """Write the file."""
+        if not whole:
+            return
+        from imageio.v3 import imwrite
+
+        suffix = self.path.suffix.lower()
+        tick = 10 if suffix == ".gif" else 1  # milliseconds
+        ends = [*self.times[1:], self.times[-1] + 1 / self.rate]
+        marks = [round((time - self.times[0]) * 1000 / tick) for time in [*self.times, ends[-1]]]
+        durations = [max(1, after - before) * tick for before, after in pairwise(marks)]
+        imwrite(self.part, np.stack(self.frames), plugin="pillow", extension=suffix, duration=durations, loop=0)

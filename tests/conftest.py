@@ -145,7 +145,7 @@ def tiny_weights(tiny_model: "MotionGuidedSTM", tmp_path_factory: pytest.TempPat
     from mgseg.weights import save_weights
 
     path = tmp_path_factory.mktemp("weights") / "tiny.pth"
-    save_weights(path, tiny_model, tiny_model.config)
+    save_weights(path, tiny_model.config, tiny_model.state_dict())
     return path
 
 

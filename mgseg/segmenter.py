@@ -1,6 +1,7 @@
 """The state of one clip: frames go in one by one, masks come out. It never sees a path.
 
-Shapes: V views (1, or 2 with flip), N objects, H x W the clip, h x w the network's input (padded to multiples of 16).
+Shapes: V views (1, or 2 with flip), N objects, H x W the clip, h x w the network's input (padded to multiples of
+16; h' x w' before padding).
 """
 
 from collections.abc import Iterable, Iterator
@@ -16,7 +17,7 @@ from torch.nn import functional as F
 from mgseg.errors import DeviceError, InputError
 from mgseg.model.decoder import soft_aggregate
 from mgseg.model.memory import MemoryBank
-from mgseg.model.network import MotionGuidedSTM, Padding, other_objects, pad_to_stride, unpad
+from mgseg.model.network import MotionGuidedSTM, other_objects, pad_to_stride, unpad
 
 VOID = 255  # pixels of a given mask that say nothing
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -62,10 +63,9 @@ class _Frame:
     """The newest frame, not yet in memory: it goes there when the next one comes."""
 
     number: int
-    image: Tensor  # (V, 3, h, w)
-    prob: Tensor  # (1, N + 1, h, w), background first
+    image: Tensor  # (V, 3, h, w), padded
+    prob: Tensor  # (1, N + 1, h', w') without the padding, background first
     given: frozenset[int]  # ids whose mask was given on it
-    padding: Padding
 
 
 class Segmenter:
@@ -104,8 +104,7 @@ class Segmenter:
         """Probabilities of the last frame, float32 (N + 1, H, W) in [0, 1], background first."""
         if self._last is None or self._clip_size is None:
             raise InputError("there are no probabilities before the first frame", "call start() first")
-        prob = unpad(self._last.prob, self._last.padding)
-        return _resize(prob, self._clip_size)[0].cpu().numpy()
+        return _resize(self._last.prob, self._clip_size)[0].cpu().numpy()
 
     def start(self, frame: NDArray[np.uint8], mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Begin a clip at a frame whose mask is known.
@@ -141,8 +140,8 @@ class Segmenter:
         with torch.inference_mode(), self._arithmetic():
             image, padding = pad_to_stride(self._to_network(frame))
             self._memorise_last()
-            prob = self._predict(image)
-            self._last = _Frame(number, self._views(image), prob, frozenset(), padding)
+            prob = unpad(self._predict(image), padding)
+            self._last = _Frame(number, self._views(image), prob, frozenset())
             if mask is None:
                 return self._index_to_ids(self._index_at_clip_size())
             return self._take_mask(mask, zero_is_background)
@@ -211,7 +210,7 @@ class Segmenter:
         last = self._last
         if last is None:
             return
-        masks = self._views(last.prob[:, 1:])
+        masks = self._views(pad_to_stride(last.prob[:, 1:])[0])
         others = other_objects(masks)
         for group in self._groups():
             keys, values = self.model.encode_memory(last.image, masks[:, group], others[:, group])
@@ -224,7 +223,7 @@ class Segmenter:
         if not self._objects or self._last is None:
             return image.new_ones(1, 1, *image.shape[-2:])
         query = self.model.encode_query(self._views(image))
-        winner = self._views(self._last.prob.argmax(dim=1, keepdim=True))  # (V, 1, h, w)
+        winner = self._views(pad_to_stride(self._last.prob.argmax(dim=1, keepdim=True))[0])  # (V, 1, h, w)
         logits = []
         for group in self._groups():
             slots = torch.arange(group.start + 1, group.stop + 1, device=self.device).view(1, -1, 1, 1)
@@ -241,7 +240,7 @@ class Segmenter:
         """Return the arg-max over the probabilities at the clip's size, uint8 (H, W), plane by plane."""
         assert self._last is not None
         assert self._clip_size is not None
-        prob = unpad(self._last.prob, self._last.padding)
+        prob = self._last.prob
         best = _resize(prob[:, :1], self._clip_size)[0, 0]
         index = torch.zeros_like(best, dtype=torch.uint8)
         for plane in range(1, prob.shape[1]):
@@ -263,7 +262,7 @@ class Segmenter:
         silent = (VOID,) if zero_is_background else (0, VOID)
         given = torch.from_numpy(mask).to(self.device)
         onehot = torch.stack([(given == i) & (i not in silent) for i in planes]).unsqueeze(0).float()
-        onehot, _ = pad_to_stride(_resize(onehot, self._network_size()))
+        onehot = _resize(onehot, self._network_size())
         prob = F.pad(last.prob, (0, 0, 0, 0, 0, onehot.shape[1] - last.prob.shape[1]))
         last.prob = onehot + (1 - onehot.sum(1, keepdim=True)) * prob
         last.given = frozenset(stated_ids)

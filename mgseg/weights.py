@@ -7,7 +7,9 @@ and loads the same way. Files are read with weights_only=True: pickled code neve
 import hashlib
 import json
 import pickle
+import warnings
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -137,7 +139,9 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 def _read_tensors(path: Path) -> dict[str, Any]:
     """Read a file of tensors in a dict."""
     try:
-        entries = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about odd pickles: they load or become an error below
+            entries = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise WeightsError(f"no weights file {path}") from error
     except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, LookupError, TypeError, ValueError) as error:
@@ -209,7 +213,8 @@ def save_weights(
         torch.save(entries, part)
         part.replace(path)
     except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
-        part.unlink(missing_ok=True)
+        with suppress(OSError):
+            part.unlink()
         raise OutputError(f"cannot write {path}: {error}") from error
 
 

@@ -1,0 +1,192 @@
+"""One clip through the Segmenter: ids, memory, masks that come later, options; parity with the plain clip loop."""
+
+import numpy as np
+import pytest
+import torch
+
+from mgseg.errors import InputError
+from mgseg.model import reference
+from mgseg.model.network import ModelConfig, MotionGuidedSTM
+from mgseg.segmenter import Segmenter, SegmenterOptions
+
+CONFIG = ModelConfig(trunk="mobilenet_v2", key_dim=8, value_dim=12, decoder_dim=6)
+
+
+@pytest.fixture(scope="module")
+def model() -> MotionGuidedSTM:
+    """A random network whose masks follow its memory: a random trunk's small contrasts are amplified."""
+    torch.manual_seed(4)
+    model = MotionGuidedSTM(CONFIG).eval()
+    with torch.no_grad():
+        for layer in (model.query_key_value.key, model.memory_key_value.key, model.memory_key_value.value):
+            layer.weight.mul_(3000)
+        model.decoder.predict.weight.mul_(50)
+    return model
+
+
+@pytest.fixture(scope="module")
+def frames() -> list[np.ndarray]:
+    rng = np.random.default_rng(0)
+    coarse = rng.integers(0, 256, (9, 6, 8, 3), dtype=np.uint8)
+    return [np.kron(c, np.ones((8, 8, 1), dtype=np.uint8)) for c in coarse]  # (48, 64, 3)
+
+
+def mask_of(*ids: int) -> np.ndarray:
+    """Vertical stripes of the given ids with background between them."""
+    mask = np.zeros((48, 64), dtype=np.uint8)
+    for i, object_id in enumerate(ids):
+        mask[8:40, 16 * i + 2 : 16 * i + 14] = object_id
+    return mask
+
+
+def run(model, frames, first, later=None, **options) -> list[np.ndarray]:
+    segmenter = Segmenter(model, SegmenterOptions(**options))
+    masks = [segmenter.start(frames[0], first)]
+    return masks + [segmenter.step(f, (later or {}).get(t)) for t, f in enumerate(frames[1:], start=1)]
+
+
+def test_masks_equal_those_of_the_plain_clip_loop(model, frames):
+    plain = reference.PlainSegmenter(model, memory_every=3)
+    images = [torch.from_numpy(f).permute(2, 0, 1).unsqueeze(0).float() / 255 for f in frames]
+    first = mask_of(1, 2, 3)
+    plain.start(images[0], torch.stack([torch.from_numpy(first == i).float() for i in (1, 2, 3)]))
+    segmenter = Segmenter(model, SegmenterOptions(memory_every=3, memory_size=0, objects_at_once=2))
+    segmenter.start(frames[0], first)
+    for frame, image in zip(frames[1:], images[1:], strict=True):
+        prob = plain.step(image)
+        mask = segmenter.step(frame)
+        np.testing.assert_allclose(segmenter.probabilities, prob.numpy(), rtol=0, atol=2e-3)
+        best = prob.topk(2, dim=0).values
+        clear = (best[0] - best[1] > 1e-3).numpy()
+        assert clear.mean() > 0.5
+        assert (mask == prob.argmax(0).numpy())[clear].all()
+
+
+def test_ids_keep_their_numbers_and_void_is_background(model, frames):
+    first = mask_of(254, 3, 77)
+    first[0] = 255
+    masks = run(model, frames, first)
+    assert set(np.unique(masks[0])) == {0, 3, 77, 254}
+    assert (masks[0] == np.where(first == 255, 0, first)).all()
+    assert {int(i) for m in masks for i in np.unique(m)} <= {0, 3, 77, 254}
+    assert any((m > 0).any() for m in masks[1:])
+
+
+def test_groups_of_objects_change_memory_and_not_results(model, frames):
+    first = mask_of(1, 2, 3, 4)
+    for a, b in zip(
+        run(model, frames, first, objects_at_once=8), run(model, frames, first, objects_at_once=1), strict=True
+    ):
+        assert (a == b).mean() > 0.999  # ties within float32's rounding
+
+
+def test_order_of_ids_does_not_matter(model, frames):
+    renamed = np.array([0, 9, 5, 2], dtype=np.uint8)
+    for a, b in zip(run(model, frames, mask_of(1, 2, 3)), run(model, frames, renamed[mask_of(1, 2, 3)]), strict=True):
+        assert (renamed[a] == b).mean() > 0.999
+
+
+def test_a_later_mask_adds_objects_and_leaves_what_it_does_not_state(model, frames):
+    without = run(model, frames, mask_of(1))
+    new = np.zeros((48, 64), dtype=np.uint8)
+    new[4:20, 40:60] = 8
+    masks = run(model, frames, mask_of(1), later={4: new})
+    assert (masks[4][new == 8] == 8).all()
+    assert (masks[4][new == 0] == without[4][new == 0]).all()
+    assert all((a == b).all() for a, b in zip(masks[:4], without[:4], strict=True))
+    assert not any((m == 8).any() for m in masks[:4])
+
+
+def test_zero_of_a_later_mask_is_background_when_asked(model, frames):
+    segmenter = Segmenter(model)
+    segmenter.start(frames[0], mask_of(1, 2))
+    corrected = mask_of(2)
+    assert (segmenter.step(frames[1], corrected, zero_is_background=True) == corrected).all()
+    assert segmenter.object_ids == (1, 2)
+
+
+def test_removed_objects_do_not_come_back(model, frames):
+    segmenter = Segmenter(model)
+    segmenter.start(frames[0], mask_of(1, 2, 3))
+    segmenter.step(frames[1])
+    segmenter.remove([2])
+    assert segmenter.object_ids == (1, 3)
+    for frame in frames[2:]:
+        assert not (segmenter.step(frame) == 2).any()
+    assert segmenter.probabilities.shape == (3, 48, 64)
+    segmenter.remove([1, 3])
+    assert not segmenter.step(frames[2]).any()
+    with pytest.raises(InputError, match="no object 1"):
+        segmenter.remove([1])
+
+
+def test_start_begins_anew(model, frames):
+    segmenter = Segmenter(model)
+    segmenter.start(frames[0], mask_of(5, 6))
+    segmenter.step(frames[1])
+    first = [segmenter.start(frames[0], mask_of(1)), *(segmenter.step(f) for f in frames[1:])]
+    assert all((a == b).all() for a, b in zip(first, run(model, frames, mask_of(1)), strict=True))
+
+
+def test_probabilities_sum_to_one_at_the_clip_s_size(model):
+    frame = np.random.default_rng(1).integers(0, 256, (70, 101, 3), dtype=np.uint8)
+    mask = np.zeros((70, 101), dtype=np.uint8)
+    mask[20:50, 30:70] = 1
+    segmenter = Segmenter(model, SegmenterOptions(size=33))
+    segmenter.start(frame, mask)
+    result = segmenter.step(frame)
+    prob = segmenter.probabilities
+    assert prob.shape == (2, 70, 101)
+    assert prob.dtype == np.float32
+    np.testing.assert_allclose(prob.sum(0), 1, atol=1e-5)
+    assert (result == prob.argmax(0)).mean() > 0.999
+
+
+def test_flip_makes_the_result_symmetric(model, frames):
+    mirrored = [f[:, ::-1] for f in frames]
+    first = mask_of(1, 2)
+    straight = run(model, frames, first, flip=True)
+    other = run(model, mirrored, np.ascontiguousarray(first[:, ::-1]), flip=True)
+    for a, b in zip(straight, other, strict=True):
+        assert (a == b[:, ::-1]).mean() > 0.999
+    assert any((a != b).any() for a, b in zip(straight, run(model, frames, first), strict=True))
+
+
+@pytest.mark.parametrize("options", [{"size": 32}, {"memory_every": 1}, {"memory_size": 1}, {"precision": "bfloat16"}])
+def test_every_option_changes_the_probabilities(model, frames, options):
+    def probabilities(**kwargs):
+        segmenter = Segmenter(model, SegmenterOptions(**{"memory_every": 2, **kwargs}))
+        segmenter.start(frames[0], mask_of(1, 2))
+        return np.stack([segmenter.probabilities for f in frames[1:] if segmenter.step(f) is not None])
+
+    assert np.abs(probabilities(**options) - probabilities()).max() > 1e-5
+
+
+@pytest.mark.parametrize(
+    ("frame", "mask", "says"),
+    [
+        (np.zeros((48, 64), np.uint8), None, "a frame is uint8"),
+        (np.zeros((48, 64, 3), np.float32), None, "a frame is uint8"),
+        (np.zeros((40, 64, 3), np.uint8), None, "a frame of"),
+        (np.zeros((48, 64, 3), np.uint8), np.zeros((48, 63), np.uint8), "a mask is uint8"),
+        (np.zeros((48, 64, 3), np.uint8), np.zeros((48, 64), np.int64), "a mask is uint8"),
+    ],
+)
+def test_bad_frames_and_masks_are_named(model, frames, frame, mask, says):
+    segmenter = Segmenter(model)
+    segmenter.start(frames[0], mask_of(1))
+    with pytest.raises(InputError, match=says):
+        segmenter.step(frame, mask)
+
+
+def test_a_first_mask_without_objects_is_refused(model, frames):
+    with pytest.raises(InputError, match="no object"):
+        Segmenter(model).start(frames[0], np.full((48, 64), 255, np.uint8))
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"size": -1}, {"memory_every": 0}, {"precision": "int8"}, {"objects_at_once": 0}, {"memory_size": -2}]
+)
+def test_options_out_of_range_are_refused(wrong):
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        SegmenterOptions(**wrong)

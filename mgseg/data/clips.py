@@ -70,6 +70,7 @@ class Clips:
         frames_root, masks_root: folders with a folder of each sequence (DAVIS, YouTube-VOS).
         names: the sequences.
         options: how clips are made.
+        name: of the dataset, for messages.
         single_object: any positive id is the object (DAVIS 2016).
         donors: sources of objects to paste; without any nothing is pasted. May be set later.
         shorter_side: frames are made smaller to this many pixels when read; 0 keeps the files' size.
@@ -86,12 +87,13 @@ class Clips:
         names: Sequence[str],
         options: Augmentation = CLIPS,
         *,
+        name: str = "clips",
         single_object: bool = False,
         donors: Sequence[Donor] = (),
         shorter_side: int = 480,
         cache_bytes: int = 1 << 30,
     ) -> None:
-        self.name = frames_root.name
+        self.name = name
         self.options = options
         self.donors = donors
         self.problems: dict[str, str] = {}
@@ -106,14 +108,16 @@ class Clips:
         return len(self._videos)
 
     def draw(self, rng: np.random.Generator, request: ClipRequest) -> Scene:
-        """Draw a clip: each frame follows the one before by 1 to `max_skip` frames of the video, forwards.
+        """Draw a clip: each frame is 1 to `max_skip` frames of the video from the one before.
 
         Raises:
             DatasetError: hardly any clip can be used.
         """
         for _ in range(ATTEMPTS):
             which = int(rng.integers(len(self._videos)))
-            frames = self._draw_frames(rng, len(self._videos[which].frames), request)
+            frames = _draw_frames(rng, len(self._videos[which].frames), request)
+            if rng.random() < self.options.reverse:
+                frames.reverse()
             loaded = [self._load(which, frame) for frame in frames]
             read = [entry for entry in loaded if entry is not None]
             if len(read) < request.num_frames or len({frame.shape for frame, _ in read}) > 1:
@@ -128,16 +132,6 @@ class Clips:
                     rng, request, self.options, self.donors, name=name, pictures=pictures, masks=masks, objects=objects
                 )
         raise DatasetError(f"{self.name}: no clip of {request.num_frames} frames with an object in {ATTEMPTS} draws")
-
-    def _draw_frames(self, rng: np.random.Generator, length: int, request: ClipRequest) -> list[int]:
-        if length < request.num_frames:
-            return []
-        gaps = request.num_frames - 1
-        # The skip that still fits a short video, the same bound for every gap.
-        longest = max(1, min(request.max_skip, (length - 1) // gaps)) if gaps else 1
-        steps = np.concatenate([[0], np.cumsum(rng.integers(1, longest + 1, gaps))])
-        start = int(rng.integers(length - steps[-1]))
-        return [int(start + step) for step in steps]
 
     def _load(self, which: int, frame: int) -> tuple[UInt8Array, UInt8Array] | None:
         key = which, frame
@@ -157,6 +151,17 @@ class Clips:
             self._free_bytes -= size
             self._cache[key] = read
         return read
+
+
+def _draw_frames(rng: np.random.Generator, length: int, request: ClipRequest) -> list[int]:
+    if length < request.num_frames:
+        return []
+    gaps = request.num_frames - 1
+    # The skip that still fits a short video, the same bound for every gap.
+    longest = max(1, min(request.max_skip, (length - 1) // gaps)) if gaps else 1
+    steps = np.concatenate([[0], np.cumsum(rng.integers(1, longest + 1, gaps))])
+    start = int(rng.integers(length - steps[-1]))
+    return [int(start + step) for step in steps]
 
 
 class Sequences:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from mgseg.data.pictures import read_labels, read_picture
+from mgseg.data.pictures import read_labels, read_picture, reduce_labels
 from mgseg.data.scene import UInt8Array
 from mgseg.errors import DatasetError
 
@@ -27,7 +27,7 @@ class Pair:
         image: picture file.
         mask: index map file, or None where `segments` hold the objects.
         binary: the mask is grey-scale saliency: 128 and more is the one object.
-        segments: COCO segmentations (polygons or RLE), one an object.
+        segments: COCO segmentations (polygons or RLE), one an object, for a picture of `size`.
     """
 
     name: str
@@ -35,6 +35,7 @@ class Pair:
     mask: Path | None
     binary: bool = False
     segments: tuple[Any, ...] = ()
+    size: tuple[int, int] = (0, 0)
 
     def read(self, shorter_side: int = 0) -> tuple[UInt8Array, UInt8Array]:
         """Read picture uint8 (h, w, 3) and mask uint8 (h, w): 0 background, 1..254 objects, 255 ignore.
@@ -44,8 +45,9 @@ class Pair:
         """
         picture = read_picture(self.image, shorter_side)
         if self.mask is None:
-            return picture, _draw_segments(self.segments, picture.shape[:2], self.image)
-        mask = read_labels(self.mask, shorter_side)
+            mask = reduce_labels(_draw_segments(self.segments, self.size), shorter_side)
+        else:
+            mask = read_labels(self.mask, shorter_side)
         if mask.shape != picture.shape[:2]:
             raise DatasetError(
                 f"{self.name}: the picture is {picture.shape[:2]}, its mask {mask.shape} (height, width)"
@@ -114,16 +116,19 @@ def read_coco_split(images: Path, annotations: Path) -> list[Pair]:
         for item in content["annotations"]:
             if not item.get("iscrowd", 0):
                 objects[item["image_id"]].append((item["area"], item["segmentation"]))
-        names = {item["id"]: item["file_name"] for item in content["images"]}
+        return [
+            _coco_pair(images, image, objects[image["id"]]) for image in content["images"] if image["id"] in objects
+        ]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DatasetError(f"{annotations}: cannot be read as COCO instances ({error!r})") from error
-    pairs = []
-    for image_id, found in sorted(objects.items()):
-        # The largest first: where annotations overlap, the smaller object lies on top; at most 254 fit in a byte.
-        found.sort(key=lambda entry: -entry[0])
-        name = names[image_id]
-        pairs.append(Pair(Path(name).stem, images / name, None, segments=tuple(entry[1] for entry in found[:254])))
-    return pairs
+
+
+def _coco_pair(images: Path, image: dict[str, Any], objects: list[tuple[float, Any]]) -> Pair:
+    # The largest first: where annotations overlap, the smaller object lies on top; at most 254 fit in a byte.
+    objects.sort(key=lambda entry: -entry[0])
+    segments = tuple(segment for _, segment in objects[:254])
+    name = image["file_name"]
+    return Pair(Path(name).stem, images / name, None, segments=segments, size=(image["height"], image["width"]))
 
 
 LAYOUTS: tuple[tuple[tuple[str, ...], Callable[[Path], list[Pair]]], ...] = (
@@ -143,7 +148,7 @@ def _matched(
     return [Pair(path.stem, path, masks / f"{path.stem}.png", binary) for path in found]
 
 
-def _draw_segments(segments: tuple[Any, ...], size: tuple[int, ...], image: Path) -> UInt8Array:
+def _draw_segments(segments: tuple[Any, ...], size: tuple[int, int]) -> UInt8Array:
     try:
         from pycocotools import mask as coco
     except ImportError as error:
@@ -157,8 +162,5 @@ def _draw_segments(segments: tuple[Any, ...], size: tuple[int, ...], image: Path
             encoded = coco.frPyObjects(segment, height, width)
         else:
             encoded = segment
-        drawn = coco.decode(encoded)
-        if drawn.shape != (height, width):
-            raise DatasetError(f"{image}: the picture is {(height, width)}, its annotation {drawn.shape}")
-        labels[drawn > 0] = number
+        labels[coco.decode(encoded) > 0] = number
     return labels

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from io import BytesIO
 from typing import Any, Protocol
 
 import numpy as np
@@ -12,6 +13,9 @@ from PIL import Image
 
 from mgseg.data.scene import IGNORE, ClipRequest, FloatArray, Layer, Scene, UInt8Array
 from mgseg.data.transforms import Augmentation, draw_elastic, draw_look, draw_poses, warp_grids
+
+# Crop pixels per source pixel, at most, where the picture is large enough for the crop.
+MAX_ENLARGEMENT = 1.6
 
 
 @dataclass(frozen=True)
@@ -47,7 +51,7 @@ def compose(
     """
     slots = request.num_objects
     targets = rng.permutation(np.asarray(objects))[: rng.integers(1, slots + 1)]
-    window = _draw_window(rng, masks[0], int(targets[0]), options)
+    window = _draw_window(rng, masks[0], int(targets[0]), request.size, options.resize)
     dice = rng.random(3 + slots)
     pasted = list(range(len(targets) + 1, slots + 1)) if donors else []
     pasted = [slot for slot in pasted if dice[2 + slot] < options.paste]
@@ -75,11 +79,15 @@ class _Window:
     point: tuple[float, float]
 
 
-def _draw_window(rng: np.random.Generator, mask: UInt8Array, target: int, options: Augmentation) -> _Window:
+def _draw_window(rng: np.random.Generator, mask: UInt8Array, target: int, size: int, resize: int) -> _Window:
     height, width = mask.shape
-    smallest, largest = np.log(options.zoom)
-    side = min(height, width) * float(np.exp(rng.uniform(smallest, largest)))
+    shorter = min(height, width)
     pixels = np.flatnonzero(mask.ravel() == target)
+    extent = float(np.sqrt(len(pixels)))
+    # Neither all object nor hardly any, and not enlarged to a blur, as far as the picture allows it.
+    smallest = min(shorter, max(shorter * size / max(resize, size), size / MAX_ENLARGEMENT, 1.3 * extent))
+    largest = max(smallest, min(shorter, 14 * extent))
+    side = float(np.exp(rng.uniform(np.log(smallest), np.log(largest))))
     y, x = divmod(int(pixels[rng.integers(len(pixels))]), width)
     # A random pixel of the object lies in the middle three fifths, as far as the picture's edge lets it.
     left, top = np.array([x, y]) + 0.5 - side * rng.uniform(0.2, 0.8, 2)
@@ -108,7 +116,20 @@ def _full_layer(
         scale=scale,
         flip=flip,
     )
-    return trim(Layer(pictures, masks, grids), scale)
+    layer = trim(Layer(pictures, masks, grids), scale)
+    if rng.random() < options.compress:
+        return replace(layer, pictures=_compress(layer.pictures, int(rng.integers(15, 50))))
+    return layer
+
+
+def _compress(pictures: UInt8Array, quality: int) -> UInt8Array:
+    """Write and read each picture as JPEG."""
+    compressed = np.empty_like(pictures)
+    for picture, result in zip(pictures, compressed, strict=True):
+        file = BytesIO()
+        Image.fromarray(picture).save(file, "JPEG", quality=quality)
+        result[:] = np.asarray(Image.open(file))
+    return compressed
 
 
 def _paste(

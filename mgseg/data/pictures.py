@@ -50,10 +50,14 @@ def read_labels(path: Path, shorter_side: int = 0) -> UInt8Array:
         with Image.open(path) as image:
             if image.mode not in ("L", "P", "1"):
                 raise DatasetError(f"{path}: expected a mask of one 8-bit channel, found mode {image.mode}")
-            size = reduced_size(image.size, shorter_side)
             mask = image.convert("L") if image.mode == "1" else image
-            if mask.size != size:
-                mask = mask.resize(size, Image.Resampling.NEAREST)
-            return np.asarray(mask)
+            return reduce_labels(np.asarray(mask), shorter_side)
     except UNREADABLE as error:
         raise DatasetError(f"{path}: cannot be read as a mask ({error})") from error
+
+
+def reduce_labels(mask: UInt8Array, shorter_side: int) -> UInt8Array:
+    """Make an index map smaller to a shorter side, by nearest neighbour."""
+    height, width = mask.shape
+    size = reduced_size((width, height), shorter_side)
+    return mask if size == (width, height) else np.asarray(Image.fromarray(mask).resize(size, Image.Resampling.NEAREST))

@@ -17,8 +17,8 @@ from mgseg.errors import DatasetError
 
 # An object of less than 0.3 % of its picture (17x17 of 320x320 pixels) is too small to be followed in a training crop.
 MIN_AREA = 0.003
-# An object to be pasted has at least this many pixels, so that it is not a smear when enlarged.
-MIN_CUTOUT_PIXELS = 400
+# An object to be pasted has at least this many pixels, so that it is not a smear when enlarged; mostly no mere part.
+MIN_CUTOUT_PIXELS = 1000
 # So many pictures in a row that cannot be used mean that the dataset is broken.
 ATTEMPTS = 50
 

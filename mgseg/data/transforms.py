@@ -43,33 +43,37 @@ class Augmentation:
     Attributes:
         start, step: pose of the full picture in the first frame, and its walk.
         paste_step: walk of pasted objects.
-        zoom: side of the crop as a share of the picture's shorter side, smallest and largest (drawn log-uniformly).
+        resize: the square crop is cut out of the picture resized to a shorter side between the crop's and this one.
         flip: probability of a mirrored picture.
         paste: probability that each free slot is filled with an object of another picture.
         occluder: probability of a pasted object that belongs to the background.
         behind: probability that pasted objects pass behind the picture's own objects.
         replace: probability that the picture's own objects become background, where a pasted one takes their place.
+        reverse: probability that the frames of a video come in reverse order.
         leave: probability that a pasted object leaves and comes back (of three frames, it misses the second).
         brightness, contrast, saturation, tint: ranges of the colour change of a clip; frames differ by a quarter of it.
         grey: probability of a clip without colour.
+        compress: probability of JPEG artefacts in the full picture.
         blur, motion_blur, noise: probabilities.
     """
 
     start: Motion = Motion()
     step: Motion = Motion()
     paste_step: Motion = Motion()
-    zoom: tuple[float, float] = (0.5, 1.0)
+    resize: int = 480
     flip: float = 0.5
     paste: float = 0.0
     occluder: float = 0.0
     behind: float = 0.0
     replace: float = 0.0
+    reverse: float = 0.0
     leave: float = 0.0
     brightness: float = 0.0
     contrast: float = 0.0
     saturation: float = 0.0
     tint: float = 0.0
     grey: float = 0.0
+    compress: float = 0.0
     blur: float = 0.0
     motion_blur: float = 0.0
     noise: float = 0.0
@@ -196,12 +200,12 @@ def _motion_kernels(rng: np.random.Generator, num_frames: int, size: int) -> Flo
     return (kernels / kernels.sum((1, 2), keepdims=True)).astype(np.float32)
 
 
-# What this project trains its own weights with on still pictures: see the docs of each field.
+# What this project trains its own weights with on still pictures.
 STILLS = Augmentation(
     start=Motion(rotation=15, scale=0.15, shear=0.1, elastic=0.01),
     step=Motion(shift=0.05, rotation=7, scale=0.08, shear=0.04, elastic=0.012),
     paste_step=Motion(shift=0.1, rotation=8, scale=0.08, shear=0.04, elastic=0.01),
-    zoom=(0.5, 1.0),
+    resize=600,
     paste=0.5,
     occluder=0.25,
     behind=0.3,
@@ -212,6 +216,7 @@ STILLS = Augmentation(
     saturation=0.3,
     tint=0.06,
     grey=0.03,
+    compress=0.15,
     blur=0.1,
     motion_blur=0.15,
     noise=0.1,
@@ -222,7 +227,8 @@ CLIPS = Augmentation(
     start=Motion(rotation=10, scale=0.1, shear=0.06, elastic=0.008),
     step=Motion(shift=0.015, rotation=2, scale=0.03, shear=0.01, elastic=0.003),
     paste_step=Motion(shift=0.1, rotation=8, scale=0.08, shear=0.04, elastic=0.01),
-    zoom=(0.5, 1.0),
+    resize=600,
+    reverse=0.5,
     paste=0.25,
     occluder=0.15,
     behind=0.3,
@@ -232,6 +238,7 @@ CLIPS = Augmentation(
     saturation=0.2,
     tint=0.05,
     grey=0.02,
+    compress=0.1,
     blur=0.05,
     motion_blur=0.05,
     noise=0.05,
@@ -241,7 +248,6 @@ CLIPS = Augmentation(
 STM_STILLS = Augmentation(
     start=Motion(rotation=20, scale=0.1, shear=0.1),
     step=Motion(shift=0.05, rotation=10, scale=0.08, shear=0.05),
-    zoom=(0.7, 1.0),
     brightness=0.1,
     contrast=0.1,
     saturation=0.1,
@@ -249,7 +255,6 @@ STM_STILLS = Augmentation(
 STM_CLIPS = Augmentation(
     start=Motion(rotation=10, scale=0.1, shear=0.05),
     step=Motion(rotation=1, scale=0.01),
-    zoom=(0.7, 1.0),
     brightness=0.1,
     contrast=0.1,
     saturation=0.1,

@@ -1,0 +1,57 @@
+"""How masks were made: the record that is kept beside them, and the version of the code."""
+
+import json
+import subprocess
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from mgseg.errors import OutputError
+
+RUN_FILE = "run.json"
+
+
+def read_run(folder: Path) -> dict[str, Any] | None:
+    """Return how the masks of a folder were made, None where it does not say."""
+    try:
+        return dict(json.loads((folder / RUN_FILE).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError, RecursionError):
+        return None
+
+
+def write_run(folder: Path, record: Mapping[str, Any]) -> None:
+    """Write how the masks of a folder were made; the folder is made if need be.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    part = folder / (RUN_FILE + ".part")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        part.write_text(json.dumps(dict(record), indent=1) + "\n", encoding="utf-8")
+        part.replace(folder / RUN_FILE)
+    except OSError as error:
+        raise OutputError(f"cannot write to {folder}: {error.strerror}") from error
+
+
+def code_version() -> dict[str, str | None]:
+    """Return the version of mgseg and, in a git checkout, the commit ("+" where files differ from it)."""
+    try:
+        number = version("mgseg")
+    except PackageNotFoundError:
+        number = None
+    return {"mgseg": number, "commit": _commit(Path(__file__).resolve().parents[1])}
+
+
+def _commit(checkout: Path) -> str | None:
+    if not (checkout / ".git").exists():
+        return None
+    try:
+        git = ["git", "-C", str(checkout)]
+        done = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True, timeout=10)
+        status = [*git, "status", "--porcelain", "--untracked-files=no", "--", "mgseg"]
+        changed = subprocess.run(status, capture_output=True, text=True, check=True, timeout=10)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip() + ("+" if changed.stdout.strip() else "")

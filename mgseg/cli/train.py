@@ -1,0 +1,163 @@
+"""`mgseg train`: flags only; the work is `mgseg.training.train.train_stage`."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from mgseg.cli import console
+
+
+class Stage(StrEnum):
+    """The stages, in the paper's order."""
+
+    static = "static"
+    clips = "clips"
+    sequence = "sequence"
+
+
+class Preset(StrEnum):
+    """The paper's numbers, or those for a short budget."""
+
+    faithful = "faithful"
+    fast = "fast"
+
+
+class Network(StrEnum):
+    """The shapes that the network comes in."""
+
+    resnet50 = "resnet50"
+    lite = "lite"
+
+
+class Precision(StrEnum):
+    """Of the forward pass."""
+
+    float32 = "float32"
+    bfloat16 = "bfloat16"
+    float16 = "float16"
+
+
+_DATA, _MODEL, _STAGE, _RUN = "Data", "Model", "Changes to the preset", "Run"
+_SCHEDULE = "a number, or over the run: 192,256@0.4 or 0.1..0.6."
+
+
+def _option(*names: str, panel: str, text: str) -> Any:
+    return typer.Option(*names, rich_help_panel=panel, help=text)
+
+
+def train(
+    stage: Annotated[Stage, _option("--stage", panel=_RUN, text="What to train on.")],
+    out: Annotated[Path, _option("--out", panel=_RUN, text="Folder of the run.")],
+    preset: Annotated[Preset, _option("--preset", panel=_RUN, text="The paper's numbers, or a short budget's.")] = (
+        Preset.fast
+    ),
+    static: Annotated[
+        list[Path] | None, _option("--static", panel=_DATA, text="Folder of stills, or of several such; repeatable.")
+    ] = None,
+    clips: Annotated[
+        list[str] | None, _option("--clips", panel=_DATA, text="DATASET=FOLDER, as davis2016=DAVIS; repeatable.")
+    ] = None,
+    hold_out: Annotated[
+        str, _option("--hold-out", panel=_DATA, text="Sequences to score, not to train on: NAME,NAME.")
+    ] = "",
+    model: Annotated[Network, _option("--model", panel=_MODEL, text="The network.")] = Network.resnet50,
+    motion_prior: Annotated[
+        bool, _option("--motion-prior/--no-motion-prior", panel=_MODEL, text="Off is plain STM.")
+    ] = True,
+    stride_in_1x1: Annotated[
+        bool, _option("--stride-in-1x1", panel=_MODEL, text="The trunk is ResNet v1: strides in 1x1 convolutions.")
+    ] = False,
+    init: Annotated[str | None, _option("--init", panel=_MODEL, text="Weights to start from: file or name.")] = None,
+    trunk: Annotated[Path | None, _option("--trunk", panel=_MODEL, text="ImageNet weights of the trunk.")] = None,
+    steps: Annotated[int | None, _option("--steps", panel=_STAGE, text="Optimiser steps; 0: by --minutes.")] = None,
+    batch: Annotated[str | None, _option("--batch", panel=_STAGE, text=f"Clips a step: {_SCHEDULE}")] = None,
+    size: Annotated[str | None, _option("--size", panel=_STAGE, text=f"Side of the crop: {_SCHEDULE}")] = None,
+    frames: Annotated[str | None, _option("--frames", panel=_STAGE, text=f"Frames of a clip: {_SCHEDULE}")] = None,
+    max_skip: Annotated[str | None, _option("--max-skip", panel=_STAGE, text=f"Longest skip: {_SCHEDULE}")] = None,
+    clip_share: Annotated[
+        str | None, _option("--clip-share", panel=_STAGE, text=f"Share of real clips: {_SCHEDULE}")
+    ] = None,
+    rate: Annotated[float | None, _option("--rate", panel=_STAGE, text="Learning rate of new layers.")] = None,
+    ema: Annotated[float | None, _option("--ema", panel=_STAGE, text="Decay of the weights' average; 0: none.")] = None,
+    max_frames: Annotated[
+        int | None, _option("--max-frames", panel=_STAGE, text="Frames of a video in the sequence stage.")
+    ] = None,
+    step_every: Annotated[
+        int | None, _option("--step-every", panel=_STAGE, text="Frames a step in the sequence stage; 0: the video.")
+    ] = None,
+    minutes: Annotated[float | None, _option("--minutes", panel=_RUN, text="Time, to which the run is fitted.")] = None,
+    resume: Annotated[bool, _option("--resume", panel=_RUN, text="Go on from the newest checkpoint.")] = False,
+    seed: Annotated[int, _option("--seed", panel=_RUN, text="Of everything random.")] = 0,
+    device: Annotated[str | None, _option("--device", panel=_RUN, text="cpu, cuda; CUDA if there is some.")] = None,
+    precision: Annotated[Precision, _option("--precision", panel=_RUN, text="Of the network.")] = Precision.float32,
+    workers: Annotated[int | None, _option("--workers", panel=_RUN, text="Processes that draw clips.")] = None,
+    validate_every: Annotated[int, _option("--validate-every", panel=_RUN, text="Steps.")] = 1000,
+    validate_size: Annotated[int, _option("--validate-size", panel=_RUN, text="Shorter side.")] = 240,
+    checkpoint_minutes: Annotated[float, _option("--checkpoint-minutes", panel=_RUN, text="Time between two.")] = 5,
+    keep: Annotated[int, _option("--keep", panel=_RUN, text="Checkpoints kept.")] = 2,
+    log_every: Annotated[int, _option("--log-every", panel=_RUN, text="Steps in one line of the log.")] = 20,
+    tensorboard: Annotated[bool, _option("--tensorboard", panel=_RUN, text="Write its events too.")] = False,
+) -> None:
+    """Train one stage: static, clips or sequence; under torchrun on several devices or machines.
+
+    The last line on stdout is the weights file, or of a run that was stopped its checkpoint.
+    """
+    from mgseg.training.build import TrainOptions
+    from mgseg.training.stages import configure
+    from mgseg.training.train import train_stage
+
+    changes = {
+        "num_steps": steps,
+        "batch_size": batch,
+        "size": size,
+        "num_frames": frames,
+        "max_skip": max_skip,
+        "clip_share": clip_share,
+        "rate": rate,
+        "ema": ema,
+        "max_frames": max_frames,
+        "step_every": step_every,
+    }
+    options = TrainOptions(
+        out=out,
+        stills=tuple(static or ()),
+        clips=tuple(clips or ()),
+        model=model.value,
+        motion_prior=motion_prior,
+        stride_in_1x1=stride_in_1x1,
+        init=init,
+        trunk=trunk,
+        minutes=minutes,
+        seed=seed,
+        num_workers=workers,
+        precision=precision.value,
+        device=device,
+        resume=resume,
+        hold_out=tuple(name for name in hold_out.split(",") if name),
+        validate_every=validate_every,
+        validate_size=validate_size,
+        checkpoint_minutes=checkpoint_minutes,
+        keep=keep,
+        log_every=log_every,
+        tensorboard=tensorboard,
+    )
+    result = train_stage(configure(stage.value, preset.value, changes), options, notify=_show)
+    console.result(str(result.weights))
+    if result.stopped:
+        console.message(f"stopped after {result.num_steps} steps; the same command with --resume goes on")
+        raise typer.Exit(1)
+
+
+def _show(record: dict[str, Any]) -> None:
+    step = record["step"]
+    if record["event"] == "step":
+        console.message(
+            f"{record['progress']:6.1%}  step {step}  loss {record['loss']:.3f}  IoU {record['iou']:.3f}  "
+            f"size {record['size']}  {record['step_seconds']:.2f} s a step"
+        )
+    elif record["event"] == "validation":
+        console.message(f"step {step}  J&F {100 * record['score']:.1f}")
+    elif record["event"] == "problem":
+        console.warning(f"skipped, {record['message']}")

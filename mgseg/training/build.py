@@ -1,0 +1,166 @@
+"""What a run is made of: its options, the model to start from, the sources of its clips."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from mgseg.data.clips import Clips, Sequences
+from mgseg.data.layouts import LAYOUTS
+from mgseg.data.stills import Stills
+from mgseg.data.transforms import CLIPS, STILLS, STM_CLIPS, STM_STILLS
+from mgseg.errors import DatasetError, MgsegError
+from mgseg.model.network import PRESETS, MotionGuidedSTM
+from mgseg.training.stages import StageConfig
+from mgseg.training.updater import Precision
+from mgseg.weights import load_model, load_trunk
+
+_AUGMENTATIONS = {"stm": (STM_STILLS, STM_CLIPS), "strong": (STILLS, CLIPS)}
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """Where a run's data, model and device come from and what it writes; what it does is its StageConfig.
+
+    Attributes:
+        out: folder of the run; created.
+        stills: folders of still pictures, each one dataset or a folder of several.
+        clips: datasets of clips as "DATASET=FOLDER", of which the training split is taken.
+        model: "resnet50" or "lite"; `init` brings its own.
+        motion_prior: False trains plain STM.
+        stride_in_1x1: the trunk is ResNet "v1"; see ModelConfig.
+        init: weights file to start from, or the name of released weights.
+        trunk: ImageNet weights of the trunk, loaded into both encoders.
+        minutes: time for the whole run; its schedule is fitted to it.
+        seed: of everything random.
+        num_workers: processes that draw clips; None: 1 on a CPU, 16 on a GPU.
+        precision: of the forward pass.
+        device: "cpu", "cuda"; None: CUDA where there is some.
+        resume: go on from the newest checkpoint in `out`, or start if there is none.
+        hold_out: sequences of the clips that are not trained on but scored at each validation.
+        validate_every: steps between two validations.
+        validate_size: shorter side at which they are scored.
+        checkpoint_minutes: time between two checkpoints.
+        keep: checkpoints kept.
+        log_every: steps of which the log shows the mean.
+        tensorboard: also write TensorBoard events.
+    """
+
+    out: Path
+    stills: tuple[Path, ...] = ()
+    clips: tuple[str, ...] = ()
+    model: str = "resnet50"
+    motion_prior: bool = True
+    stride_in_1x1: bool = False
+    init: str | None = None
+    trunk: Path | None = None
+    minutes: float | None = None
+    seed: int = 0
+    num_workers: int | None = None
+    precision: Precision = "float32"
+    device: str | None = None
+    resume: bool = False
+    hold_out: tuple[str, ...] = ()
+    validate_every: int = 1000
+    validate_size: int = 240
+    checkpoint_minutes: float = 5.0
+    keep: int = 2
+    log_every: int = 20
+    tensorboard: bool = False
+
+
+@dataclass(frozen=True)
+class _Named:
+    name: str
+
+
+@dataclass(frozen=True)
+class Split:
+    frames_root: Path
+    masks_root: Path
+    sequences: list[_Named]
+    single_object: bool
+
+
+@dataclass(frozen=True)
+class Sources:
+    """The data of a run.
+
+    Attributes:
+        stills: datasets of still pictures.
+        clips: datasets of videos, without the sequences held out.
+        sequences: the same videos whole, one entry a dataset.
+        held_out: splits with the sequences to score.
+    """
+
+    stills: list[Stills]
+    clips: list[Clips]
+    sequences: list[Sequences]
+    held_out: list[tuple[Split, list[str]]]
+
+
+def build_sources(config: StageConfig, options: TrainOptions) -> Sources:
+    """Find the data.
+
+    Raises:
+        DatasetError: some of it is missing, incomplete or of an unknown layout, or there is none for the stage.
+    """
+    of_stills, of_clips = _AUGMENTATIONS[config.augmentation]
+    stills = [Stills(root, of_stills) for folder in options.stills for root in _still_roots(folder)]
+    clips, sequences, held_out = [], [], []
+    for split in map(_find_training_split, options.clips):
+        names = [sequence.name for sequence in split.sequences]
+        scored = [name for name in names if name in options.hold_out]
+        trained = [name for name in names if name not in options.hold_out]
+        where = split.frames_root, split.masks_root, trained
+        clips.append(Clips(*where, of_clips, single_object=split.single_object, donors=stills))
+        sequences.append(Sequences(*where, single_object=split.single_object))
+        if scored:
+            held_out.append((split, scored))
+    known = {name for _, names in held_out for name in names}
+    if lost := [name for name in options.hold_out if name not in known]:
+        raise DatasetError(f"no sequence {lost[0]!r} to hold out in {', '.join(options.clips) or 'no clips'}")
+    for source in stills:
+        source.donors = stills
+    return Sources(stills, clips, sequences, held_out)
+
+
+def build_model(options: TrainOptions, device: torch.device) -> MotionGuidedSTM:
+    """Build the network, with the weights to start from, in training mode on the device.
+
+    Raises:
+        WeightsError: those weights are missing or of another network.
+    """
+    if options.init:
+        model = load_model(options.init, "cpu")
+        if options.motion_prior != model.config.motion_prior:
+            raise MgsegError(
+                f"{options.init} was trained {'with' if model.config.motion_prior else 'without'} the motion prior",
+                "leave --motion-prior as it was",
+            )
+    else:
+        torch.manual_seed(options.seed)
+        shape = replace(PRESETS[options.model], motion_prior=options.motion_prior)
+        model = MotionGuidedSTM(replace(shape, stride_in_1x1=options.stride_in_1x1))
+    if options.trunk:
+        load_trunk(model, options.trunk)
+    return model.to(device).train()
+
+
+def _still_roots(folder: Path) -> list[Path]:
+    """The folder itself where it is a dataset, otherwise those in it."""
+
+    def known(root: Path) -> bool:
+        return any(all((root / mark).is_dir() for mark in marks) for marks, _ in LAYOUTS)
+
+    if known(folder) or not folder.is_dir():
+        return [folder]
+    found = sorted(root for root in folder.iterdir() if known(root))
+    return found or [folder]  # Stills says what is wrong with it
+
+
+def _find_training_split(text: str) -> Split:
+    _, _, folder = text.partition("=")
+    root = Path(folder)
+    names = (root / "ImageSets/2016/train.txt").read_text().split()
+    return Split(root / "JPEGImages/480p", root / "Annotations/480p", [_Named(n) for n in names], True)

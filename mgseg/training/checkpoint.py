@@ -1,0 +1,38 @@
+"""Checkpoints of a run: a weights file that `segment --weights` loads, with all that resuming needs beside."""
+
+from pathlib import Path
+from typing import Any
+
+from mgseg.errors import WeightsError
+from mgseg.weights import read_checkpoint
+
+_PATTERN = "checkpoint-*.pth"
+
+
+def checkpoint_path(folder: Path, step: int) -> Path:
+    """Where the checkpoint after `step` steps lies; names sort by step."""
+    return folder / f"checkpoint-{step:08d}.pth"
+
+
+def find_checkpoint(folder: Path) -> Path | None:
+    """The newest checkpoint of a run, None without one."""
+    return max(folder.glob(_PATTERN), default=None)
+
+
+def drop_old(folder: Path, keep: int) -> None:
+    """Delete all but the newest `keep` checkpoints."""
+    for path in sorted(folder.glob(_PATTERN))[:-keep]:
+        path.unlink()
+
+
+def load_checkpoint(path: Path) -> dict[str, Any]:
+    """Read the training state of a checkpoint onto the CPU.
+
+    Raises:
+        WeightsError: it is damaged, or holds weights alone.
+    """
+    content = read_checkpoint(path)
+    if "training" not in content:
+        raise WeightsError(f"{path} holds no state of a training", "start from it with --init instead")
+    state: dict[str, Any] = content["training"]
+    return state

@@ -1,0 +1,97 @@
+"""One process or many: rank, world size, what the processes tell each other. Without torchrun it is one process.
+
+Gradients are averaged by one all-reduce a step instead of a DistributedDataParallel wrapper: the loss of a
+sequence has one backward pass a frame and each process another number of frames, and no prefix gets into a
+checkpoint.
+"""
+
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+
+import torch
+from torch import distributed, nn
+
+from mgseg.errors import DeviceError
+
+_PATIENCE = timedelta(hours=2)  # one process validates while the others wait
+
+
+@dataclass(frozen=True)
+class Processes:
+    """This process among those of the run.
+
+    Attributes:
+        rank: 0 for the process that writes files.
+        world_size: how many there are.
+        device: where this one computes.
+    """
+
+    rank: int
+    world_size: int
+    device: torch.device
+    _words: distributed.ProcessGroup | None = None
+
+    @property
+    def is_main(self) -> bool:
+        return self.rank == 0
+
+    def furthest(self, *values: float) -> list[float]:
+        """The maximum of each value over the processes; on the CPU, so that no device is waited for."""
+        if self.world_size == 1:
+            return list(values)
+        numbers = torch.tensor(values, dtype=torch.float64)
+        distributed.all_reduce(numbers, distributed.ReduceOp.MAX, group=self._words)
+        return [float(value) for value in numbers]
+
+    def average_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
+        """Average the gradients over the processes, in place; a missing one counts as zero."""
+        if self.world_size == 1:
+            return
+        gradients = []
+        for parameter in parameters:
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+            gradients.append(parameter.grad)
+        flat = torch.cat([gradient.flatten() for gradient in gradients]).div_(self.world_size)
+        distributed.all_reduce(flat)
+        parts = flat.split([gradient.numel() for gradient in gradients])
+        for gradient, part in zip(gradients, parts, strict=True):
+            gradient.copy_(part.view_as(gradient))
+
+
+@contextmanager
+def join(device: str | None = None) -> Iterator[Processes]:
+    """Join the run's other processes, as torchrun's environment names them, and leave them at the end.
+
+    Args:
+        device: "cpu", "cuda", "cuda:1"; by default CUDA where there is some.
+
+    Raises:
+        DeviceError: CUDA is asked for and absent.
+    """
+    world_size = int(os.environ.get("WORLD_SIZE", "1"))
+    rank = int(os.environ.get("RANK", "0"))
+    chosen = _device(device, int(os.environ.get("LOCAL_RANK", "0")), world_size)
+    if world_size == 1:
+        yield Processes(0, 1, chosen)
+        return
+    distributed.init_process_group("nccl" if chosen.type == "cuda" else "gloo", timeout=_PATIENCE)
+    words = distributed.new_group(backend="gloo", timeout=_PATIENCE)
+    try:
+        yield Processes(rank, world_size, chosen, words)
+    finally:
+        distributed.destroy_process_group()
+
+
+def _device(device: str | None, local_rank: int, world_size: int) -> torch.device:
+    chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    if chosen.type == "cuda":
+        if not torch.cuda.is_available():
+            raise DeviceError(f"{chosen} was asked for and there is no CUDA device", "--device cpu")
+        if world_size > 1 or chosen.index is None:
+            chosen = torch.device("cuda", local_rank)
+        torch.cuda.set_device(chosen)
+    return chosen

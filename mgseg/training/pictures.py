@@ -1,0 +1,84 @@
+"""The two pictures of a run, drawn with Pillow: its curve, and predictions beside the ground truth."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+from torch import Tensor
+
+from mgseg.training.log import Record
+
+_SIZE = (900, 460)
+_MARGIN = 46
+_CURVES = (("step", "loss", "#d62728"), ("step", "iou", "#1f77b4"), ("validation", "score", "#2ca02c"))
+# Distinct on photographs: red, green, blue, then their mixtures.
+_COLOURS = np.array([(0, 0, 0), (230, 40, 40), (40, 190, 60), (60, 90, 240), (230, 200, 40), (200, 60, 200)])
+
+
+def draw_curve(records: Sequence[Record], path: Path) -> None:
+    """Draw loss, training IoU and validation J&F over the steps into a PNG file.
+
+    Each curve has its own scale: the loss from 0 to its largest value, IoU and J&F from 0 to 1.
+
+    Args:
+        records: of the log.
+        path: of the PNG.
+    """
+    image = Image.new("RGB", _SIZE, "white")
+    draw = ImageDraw.Draw(image)
+    width, height = _SIZE[0] - 2 * _MARGIN, _SIZE[1] - 2 * _MARGIN
+    last = max((record["step"] for record in records), default=0) or 1
+    draw.rectangle((_MARGIN, _MARGIN, _MARGIN + width, _MARGIN + height), outline="#888888")
+    for tenth in range(11):
+        y = _MARGIN + height * (1 - tenth / 10)
+        draw.line((_MARGIN, y, _MARGIN + width, y), fill="#e4e4e4")
+        draw.text((_MARGIN - 26, y - 6), f"{tenth / 10:.1f}", fill="black")
+        draw.text((_MARGIN + width * tenth / 10 - 12, _MARGIN + height + 8), f"{last * tenth // 10}", fill="black")
+    for index, (event, name, colour) in enumerate(_CURVES):
+        points = [(r["step"], r[name]) for r in records if r["event"] == event and name in r]
+        scale = max(value for _, value in points) if name == "loss" and points else 1.0
+        line = [
+            (_MARGIN + width * step / last, _MARGIN + height * (1 - value / (scale or 1.0))) for step, value in points
+        ]
+        if len(line) > 1:
+            draw.line(line, fill=colour, width=2)
+        newest = f" {points[-1][1]:.3f}" if points else ""
+        title = f"{event} {name}{newest}" + (f" (of {scale:.2f})" if name == "loss" else "")
+        draw.text((_MARGIN + 250 * index, _MARGIN - 24), title, fill=colour)
+    _save(image, path)
+
+
+def draw_predictions(images: Tensor, truth: Tensor, prediction: Tensor, path: Path, rows: int = 4) -> None:
+    """Draw first frame with its mask, last frame with its ground truth, last frame with the prediction; a row a clip.
+
+    Args:
+        images: float (B, T, 3, H, W) in [0, 1].
+        truth: (B, T, H, W) integers; 255 is ignored and shown grey.
+        prediction: (B, H, W) integers of the last frame.
+        path: of the PNG.
+        rows: clips at most.
+    """
+    pictures = images[:rows].detach().float().cpu().permute(0, 1, 3, 4, 2).numpy() * 255
+    masks = truth[:rows].cpu().numpy()
+    predicted = prediction[:rows].cpu().numpy()
+    lines = [
+        np.concatenate([_tint(clip[0], m[0]), _tint(clip[-1], m[-1]), _tint(clip[-1], p)], axis=1)
+        for clip, m, p in zip(pictures, masks, predicted, strict=True)
+    ]
+    _save(Image.fromarray(np.concatenate(lines, axis=0).round().astype(np.uint8)), path)
+
+
+def _tint(picture: NDArray[np.float32], mask: NDArray[np.integer]) -> NDArray[np.float32]:
+    slots = np.where(mask == 255, 0, mask)
+    colours = _COLOURS[slots % len(_COLOURS)]
+    colours = np.where((mask == 255)[..., None], 128, colours)
+    share = np.where(mask > 0, 0.5, 0.0)[..., None]
+    return (picture * (1 - share) + colours * share).astype(np.float32)
+
+
+def _save(image: Image.Image, path: Path) -> None:
+    part = path.with_name(path.name + ".part")
+    image.save(part, format="png")
+    part.replace(path)

@@ -1,0 +1,264 @@
+"""`train_stage`: build, loop, log, validate, save. Resumable at every step, ends cleanly by steps, time or signal."""
+
+import signal
+import threading
+import time
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import asdict, dataclass
+from itertools import count
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+
+from mgseg.errors import MgsegError, OutputError
+from mgseg.training.batches import Drawing, Step, StepPlan, plan_step, steps_of
+from mgseg.training.build import Sources, TrainOptions, build_model, build_sources
+from mgseg.training.checkpoint import checkpoint_path, drop_old, find_checkpoint, load_checkpoint
+from mgseg.training.distributed import Processes, join
+from mgseg.training.log import Record, RunLog
+from mgseg.training.objective import clip_outcome
+from mgseg.training.pictures import draw_curve, draw_predictions
+from mgseg.training.schedule import Clock
+from mgseg.training.stages import StageConfig
+from mgseg.training.updater import Updater
+from mgseg.training.validation import Validation
+from mgseg.weights import save_weights
+
+Notify = Callable[[Record], None]
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What a run left behind.
+
+    Attributes:
+        weights: for `segment --weights`; of a run that was stopped, the checkpoint.
+        num_steps: done over all parts of the run.
+        stopped: a signal ended it before its schedule did.
+        score: best J&F of the validations, None without one.
+    """
+
+    weights: Path
+    num_steps: int
+    stopped: bool
+    score: float | None
+
+
+def train_stage(config: StageConfig, options: TrainOptions, notify: Notify = lambda record: None) -> TrainResult:
+    """Train one stage; under torchrun every process calls this.
+
+    Writes into `options.out`: log.jsonl, checkpoint-*.pth, best.pth and weights.pth (both for
+    `segment --weights`), curve.png, predictions-*.png.
+
+    Args:
+        config: the stage.
+        options: data, model, device, output.
+        notify: called with each log record, on the first process only.
+
+    Raises:
+        MgsegError: the data, the weights to start from, the folder or the device cannot be used.
+    """
+    with join(options.device) as processes, _signals() as stopped:
+        return _Run(config, options, processes, notify).train(stopped)
+
+
+class _Run:
+    """The state of one run on this process."""
+
+    def __init__(self, config: StageConfig, options: TrainOptions, processes: Processes, notify: Notify) -> None:
+        self.config, self.options, self.processes = config, options, processes
+        self._notify = notify if processes.is_main else lambda record: None
+        _check(config, options, processes)
+        sources = build_sources(config, options)
+        found = find_checkpoint(options.out) if options.resume else None
+        model = build_model(options, processes.device)
+        self.updater = Updater(model, config, processes, options.precision)
+        state = load_checkpoint(found) if found else {}
+        if state:
+            self.updater.load(state["updater"])
+        self.step: int = state.get("step", 0)
+        self.best: float | None = state.get("best")
+        self.clock = Clock(config.num_steps, options.minutes, state.get("seconds", 0.0))
+        self.validation = Validation(sources.held_out, options.validate_size)
+        self._last_save = time.monotonic()
+        self._steps = self._draw(sources)
+        options.out.mkdir(parents=True, exist_ok=True)
+        if processes.is_main:
+            board = options.out / "tensorboard" if options.tensorboard else None
+            self.log = RunLog(options.out / "log.jsonl", self.step, board)
+            self._write("start", **self._description(sources))
+
+    def train(self, stopped: threading.Event) -> TrainResult:
+        """Run to the end of the schedule or to a signal."""
+        with closing(self._steps):  # ends the workers
+            while True:
+                progress, stop = self.processes.furthest(self.clock.progress(self.step), stopped.is_set())
+                if stop or progress >= 1:
+                    return self._end(bool(stop))
+                self._one_step()
+                if self.step % self.options.validate_every == 0:
+                    self._validate()
+                waited = time.monotonic() - self._last_save
+                if self.processes.is_main and waited > 60 * self.options.checkpoint_minutes:
+                    self._save()
+
+    def _one_step(self) -> None:
+        began = time.monotonic()
+        step = next(self._steps)
+        plan = step.plan
+        # The jitter of the motion prior draws from torch's generator: a number a step, so nothing need be saved.
+        torch.manual_seed((self.options.seed << 32) + (plan.step << 8) + self.processes.rank)
+        batch = step.render(self.processes.device)
+        drawn = time.monotonic()
+        with self.updater.autocast():
+            keep = self.config.keep.at(plan.progress)
+            outcome = clip_outcome(self.updater.model, batch, keep, self.config.jaccard)
+        self.updater.backward(outcome.loss)
+        norm = self.updater.update(plan.step, plan.progress)
+        self.step += 1
+        if not self.processes.is_main:
+            return
+        for problem in step.problems:
+            self._write("problem", message=problem)
+        self.log.add(
+            {
+                "loss": float(outcome.loss.detach()),
+                "iou": float(outcome.iou),
+                "norm": norm,
+                "waiting": drawn - began,
+                "step_seconds": time.monotonic() - began,
+            }
+        )
+        if self.step % self.options.log_every == 0:
+            self._write_means(plan)
+        if self.step % self.options.validate_every == 0:
+            path = self.options.out / f"predictions-{self.step:08d}.png"
+            draw_predictions(batch.images, batch.masks, outcome.prediction, path)
+
+    def _draw(self, sources: Sources) -> Generator[Step, None, None]:
+        on_cpu = self.processes.device.type == "cpu"
+        workers = self.options.num_workers
+        if workers is None:
+            workers = 1 if on_cpu else 16
+        drawing = Drawing(sources.stills, sources.clips, self.options.seed, self.processes, render=on_cpu)
+        return steps_of(drawing, self._plans(), workers)
+
+    def _plans(self) -> Iterator[StepPlan]:
+        for step in count(self.step):
+            progress = self.clock.progress(step)
+            if self.options.minutes:
+                (progress,) = self.processes.furthest(progress)
+            yield plan_step(self.config, self.options.seed, step, min(progress, 1.0))
+
+    def _validate(self) -> None:
+        if self.processes.is_main and self.validation:
+            scores = self.validation.score(self.updater.average)
+            self._write("validation", **scores)
+            if self.best is None or scores["score"] > self.best:
+                self.best = scores["score"]
+                self._save_weights(self.options.out / "best.pth")
+        if self.processes.is_main:
+            draw_curve(self.log.records, self.options.out / "curve.png")
+        self.processes.furthest(0)  # wait for the first process
+
+    def _save(self) -> Path:
+        path = checkpoint_path(self.options.out, self.step)
+        state = {
+            "step": self.step,
+            "seconds": self.clock.seconds,
+            "best": self.best,
+            "stage": _as_json(asdict(self.config)),
+            "updater": self.updater.state(),
+        }
+        self._save_weights(path, {"training": state})
+        drop_old(self.options.out, self.options.keep)
+        self._last_save = time.monotonic()
+        return path
+
+    def _save_weights(self, path: Path, extra: dict[str, Any] | None = None) -> None:
+        model = self.updater.average
+        save_weights(path, model.config, model.state_dict(), extra=extra)
+
+    def _end(self, stopped: bool) -> TrainResult:
+        weights = self.options.out / "weights.pth"
+        if self.processes.is_main:
+            checkpoint = self._save()
+            if stopped:
+                weights = checkpoint
+            else:
+                self._save_weights(weights)
+        if not stopped and self.step % self.options.validate_every:
+            self._validate()
+        if self.processes.is_main:
+            draw_curve(self.log.records, self.options.out / "curve.png")
+            self._write("end", stopped=stopped, seconds=round(self.clock.seconds, 1), best=self.best)
+        return TrainResult(weights, self.step, stopped, self.best)
+
+    def _write_means(self, plan: StepPlan) -> None:
+        self._write(
+            "step",
+            **self.log.means(),
+            progress=round(plan.progress, 6),
+            rate=self.updater.optimizer.param_groups[-1]["lr"],
+            size=plan.request.size,
+            batch_size=plan.batch_size,
+            seconds=round(self.clock.seconds, 1),
+        )
+
+    def _write(self, event: str, **values: Any) -> None:
+        self._notify(self.log.write(event, self.step, **values))
+
+    def _description(self, sources: Sources) -> dict[str, Any]:
+        return {
+            "stage": _as_json(asdict(self.config)),
+            "options": _as_json(asdict(self.options)),
+            "model": asdict(self.updater.model.config),
+            "sources": {source.name: len(source) for source in [*sources.stills, *sources.clips]},
+            "device": str(self.processes.device),
+            "processes": self.processes.world_size,
+            "torch": torch.__version__,
+        }
+
+
+def _check(config: StageConfig, options: TrainOptions, processes: Processes) -> None:
+    """Refuse what cannot work before anything is loaded."""
+    if any(batch % processes.world_size for batch in config.batch_size.values):
+        batches = ", ".join(f"{batch:g}" for batch in config.batch_size.values)
+        raise MgsegError(f"a batch of {batches} cannot be shared by {processes.world_size} processes")
+    if config.num_steps is None and options.minutes is None:
+        raise MgsegError("the run has no end", "give --steps or --minutes")
+    if not options.resume and (find_checkpoint(options.out) or (options.out / "weights.pth").exists()):
+        raise OutputError(f"{options.out} holds a run already", "go on with it by --resume, or name another folder")
+
+
+def _as_json(value: Any) -> Any:
+    """Paths as text, tuples as lists: what both JSON and a weights-only checkpoint can hold."""
+    if isinstance(value, dict):
+        return {key: _as_json(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_as_json(item) for item in value]
+    return str(value) if isinstance(value, Path) else value
+
+
+@contextmanager
+def _signals() -> Iterator[threading.Event]:
+    """Yield an event that SIGTERM and Ctrl-C set; a second Ctrl-C interrupts at once."""
+    stopped = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield stopped
+        return
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        if stopped.is_set() and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        stopped.set()
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield stopped
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mgseg.data.catalog import Split
-from mgseg.protocols import PROTOCOLS, frame_pairs, score_split
-from mgseg.report import Report
-from mgseg.run_record import code_version, read_run
+from mgseg.evaluation.protocols import PROTOCOLS, frame_pairs, score_split
+from mgseg.evaluation.record import code_version, read_run
+from mgseg.evaluation.report import Report
 
 if TYPE_CHECKING:  # torch is not needed to score given masks, and takes long to load
     import torch
@@ -73,7 +73,7 @@ def evaluate_split(
         if results is not None:
             folder, run = results, read_run(results)
         else:
-            from mgseg.running import run_split
+            from mgseg.evaluation.running import run_split
 
             folder = output or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mgseg-")))
             run = run_split(

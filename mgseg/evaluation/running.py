@@ -1,9 +1,7 @@
 """Segmenting the sequences of a split into a folder of masks: resumable by sequence, shared out over processes."""
 
 import shutil
-from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from time import perf_counter
@@ -16,16 +14,16 @@ from numpy.typing import NDArray
 
 from mgseg.data.catalog import Sequence, Split
 from mgseg.errors import DatasetError, OutputError
+from mgseg.evaluation.record import code_version, read_run, write_run
+from mgseg.evaluation.scoring import ids_of, read_index_map
 from mgseg.masks import VOID, write_mask
 from mgseg.model.network import MotionGuidedSTM
-from mgseg.run_record import code_version, read_run, write_run
-from mgseg.scoring import ids_of, read_index_map
+from mgseg.overlap import WriteBehind, read_ahead
 from mgseg.segmenter import Segmenter, SegmenterOptions
 from mgseg.video import Frame, read_frames
 from mgseg.weights import AUTO, choose_weights, find_weights, load_model, sha256_of
 
 PART = ".part"  # the folder of a sequence that is not done
-QUEUED = 8  # frames read ahead, and masks waiting to be written: enough to hide both behind the network
 INCIDENTAL = {"device", "processes", "torch", "mgseg", "commit", "speed"}  # may differ where a run is resumed
 
 
@@ -169,9 +167,8 @@ def _run_sequence(sequence: Sequence, segmenter: Segmenter, output: Path, *, any
     try:
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir()
-        with ThreadPoolExecutor(1) as writer:
-            pending: deque[Future[None]] = deque()
-            for frame, given in _ahead(_inputs(sequence, any_id)):
+        with WriteBehind() as sink:
+            for frame, given in read_ahead(_inputs(sequence, any_id)):
                 start = perf_counter()
                 if started:
                     mask = segmenter.step(frame.image, given)
@@ -181,15 +178,15 @@ def _run_sequence(sequence: Sequence, segmenter: Segmenter, output: Path, *, any
                     mask = np.zeros(frame.image.shape[:2], np.uint8)
                 yield perf_counter() - start
                 if frame.name in saved:
-                    pending.append(writer.submit(write_mask, part / f"{frame.name}.png", mask))
-                while len(pending) > QUEUED:
-                    pending.popleft().result()
-            for future in pending:
-                future.result()
+                    sink.put(_write, (part / f"{frame.name}.png", mask))
         shutil.rmtree(folder, ignore_errors=True)
         part.replace(folder)
     except OSError as error:
         raise OutputError(f"cannot write {folder}: {error.strerror}") from error
+
+
+def _write(item: tuple[Path, NDArray[np.uint8]]) -> None:
+    write_mask(*item)
 
 
 def _inputs(sequence: Sequence, any_id: bool) -> Iterator[tuple[Frame, NDArray[np.uint8] | None]]:
@@ -209,12 +206,3 @@ def _inputs(sequence: Sequence, any_id: bool) -> Iterator[tuple[Frame, NDArray[n
                 given = np.where(np.isin(mask, shown), mask, np.uint8(0))
             known |= new
         yield frame, given
-
-
-def _ahead(items: Iterator[tuple[Frame, Any]]) -> Iterator[tuple[Frame, Any]]:
-    """Read ahead in a thread."""
-    with ThreadPoolExecutor(1) as reader:
-        queue = deque(reader.submit(next, items, None) for _ in range(QUEUED))
-        while (item := queue.popleft().result()) is not None:
-            queue.append(reader.submit(next, items, None))
-            yield item

@@ -57,7 +57,7 @@ def train(
         list[Path] | None, _option("--static", panel=_DATA, text="Folder of stills, or of several such; repeatable.")
     ] = None,
     clips: Annotated[
-        list[str] | None, _option("--clips", panel=_DATA, text="DATASET=FOLDER, as davis2016=DAVIS; repeatable.")
+        list[str] | None, _option("--clips", panel=_DATA, text="DATASET=FOLDER, as davis16=DAVIS; repeatable.")
     ] = None,
     hold_out: Annotated[
         str, _option("--hold-out", panel=_DATA, text="Sequences to score, not to train on: NAME,NAME.")

@@ -6,8 +6,9 @@ workers, and a resumed run goes on with the very batch that it would have had.
 
 import signal
 import warnings
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -121,17 +122,14 @@ class Drawing(Dataset[Step | MgsegError]):
             return source.draw(rng, plan.request)
 
     def _take_problems(self) -> list[str]:
-        problems = {
-            f"{source.name}/{name}": reason
-            for source in (*self.stills, *self.clips)
-            for name, reason in source.problems.items()
-        }
+        sources: list[Source] = [*self.stills, *self.clips]
+        problems = {f"{source.name}/{name}": reason for source in sources for name, reason in source.problems.items()}
         new = [f"{name}: {reason}" for name, reason in problems.items() if name not in self._known]
         self._known.update(problems)
         return new
 
 
-def steps_of(drawing: Drawing, plans: Iterator[StepPlan], num_workers: int) -> Generator[Step, None, None]:
+def steps_of(drawing: Drawing, plans: Iterable[StepPlan], num_workers: int) -> Generator[Step, None, None]:
     """Yield the steps in order, drawn ahead by `num_workers` processes (0: in this one), until it is closed.
 
     Raises:
@@ -140,7 +138,7 @@ def steps_of(drawing: Drawing, plans: Iterator[StepPlan], num_workers: int) -> G
     loader = DataLoader(
         drawing,
         batch_size=None,
-        sampler=plans,  # type: ignore[arg-type]
+        sampler=plans,
         num_workers=num_workers,
         collate_fn=_as_it_is,
         worker_init_fn=_leave_signals_to_main,
@@ -153,7 +151,7 @@ def steps_of(drawing: Drawing, plans: Iterator[StepPlan], num_workers: int) -> G
         yield item
 
 
-def _as_it_is(item: Step | MgsegError) -> Step | MgsegError:
+def _as_it_is(item: Any) -> Any:
     return item
 
 

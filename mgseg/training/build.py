@@ -5,6 +5,7 @@ from pathlib import Path
 
 import torch
 
+from mgseg.data.catalog import Split, find_split
 from mgseg.data.clips import Clips, Sequences
 from mgseg.data.layouts import LAYOUTS
 from mgseg.data.stills import Stills
@@ -25,7 +26,8 @@ class TrainOptions:
     Attributes:
         out: folder of the run; created.
         stills: folders of still pictures, each one dataset or a folder of several.
-        clips: datasets of clips as "DATASET=FOLDER", of which the training split is taken.
+        clips: datasets of clips as "DATASET=FOLDER" (see `catalog.find_split`) or a folder in their layout; of
+            each the training split is taken.
         model: "resnet50" or "lite"; `init` brings its own.
         motion_prior: False trains plain STM.
         stride_in_1x1: the trunk is ResNet "v1"; see ModelConfig.
@@ -70,19 +72,6 @@ class TrainOptions:
 
 
 @dataclass(frozen=True)
-class _Named:
-    name: str
-
-
-@dataclass(frozen=True)
-class Split:
-    frames_root: Path
-    masks_root: Path
-    sequences: list[_Named]
-    single_object: bool
-
-
-@dataclass(frozen=True)
 class Sources:
     """The data of a run.
 
@@ -90,13 +79,19 @@ class Sources:
         stills: datasets of still pictures.
         clips: datasets of videos, without the sequences held out.
         sequences: the same videos whole, one entry a dataset.
-        held_out: splits with the sequences to score.
+        held_out: the sequences to score.
     """
 
     stills: list[Stills]
     clips: list[Clips]
     sequences: list[Sequences]
-    held_out: list[tuple[Split, list[str]]]
+    held_out: list[Split]
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """How many pictures or videos each dataset has, by its name."""
+        datasets: list[Stills | Clips] = [*self.stills, *self.clips]
+        return {dataset.name: len(dataset) for dataset in datasets}
 
 
 def build_sources(config: StageConfig, options: TrainOptions) -> Sources:
@@ -109,15 +104,14 @@ def build_sources(config: StageConfig, options: TrainOptions) -> Sources:
     stills = [Stills(root, of_stills) for folder in options.stills for root in _still_roots(folder)]
     clips, sequences, held_out = [], [], []
     for split in map(_find_training_split, options.clips):
-        names = [sequence.name for sequence in split.sequences]
-        scored = [name for name in names if name in options.hold_out]
-        trained = [name for name in names if name not in options.hold_out]
+        if scored := [name for name in split.names if name in options.hold_out]:
+            held_out.append(split.only(scored))
+        trained = [name for name in split.names if name not in options.hold_out]
         where = split.frames_root, split.masks_root, trained
-        clips.append(Clips(*where, of_clips, single_object=split.single_object, donors=stills))
-        sequences.append(Sequences(*where, single_object=split.single_object))
-        if scored:
-            held_out.append((split, scored))
-    known = {name for _, names in held_out for name in names}
+        single = split.protocol == "davis16"
+        clips.append(Clips(*where, of_clips, single_object=single, donors=stills))
+        sequences.append(Sequences(*where, single_object=single))
+    known = {name for split in held_out for name in split.names}
     if lost := [name for name in options.hold_out if name not in known]:
         raise DatasetError(f"no sequence {lost[0]!r} to hold out in {', '.join(options.clips) or 'no clips'}")
     for source in stills:
@@ -160,7 +154,9 @@ def _still_roots(folder: Path) -> list[Path]:
 
 
 def _find_training_split(text: str) -> Split:
-    _, _, folder = text.partition("=")
-    root = Path(folder)
-    names = (root / "ImageSets/2016/train.txt").read_text().split()
-    return Split(root / "JPEGImages/480p", root / "Annotations/480p", [_Named(n) for n in names], True)
+    """Find "DATASET=FOLDER", or a folder in the layout of one: its list "train", all of it without lists."""
+    dataset, equals, folder = text.rpartition("=")
+    if equals:
+        return find_split(dataset, "train", Path(folder))
+    has_lists = (Path(folder) / "ImageSets").is_dir() or (Path(folder) / "train").is_dir()
+    return find_split(folder, "train" if has_lists else "all", None)

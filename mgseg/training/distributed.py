@@ -80,6 +80,7 @@ def join(device: str | None = None) -> Iterator[Processes]:
         return
     distributed.init_process_group("nccl" if chosen.type == "cuda" else "gloo", timeout=_PATIENCE)
     words = distributed.new_group(backend="gloo", timeout=_PATIENCE)
+    assert isinstance(words, distributed.ProcessGroup)  # every process is in it
     try:
         yield Processes(rank, world_size, chosen, words)
     finally:

@@ -72,4 +72,4 @@ def _read(path: Path) -> list[Record]:
 def _board(folder: Path) -> Any:
     from torch.utils.tensorboard import SummaryWriter
 
-    return SummaryWriter(str(folder))  # type: ignore[no-untyped-call]
+    return SummaryWriter(str(folder))

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from mgseg.errors import MgsegError, OutputError
+from mgseg.segmenter import SegmenterOptions
 from mgseg.training.batches import Drawing, Step, StepPlan, plan_step, steps_of
 from mgseg.training.build import Sources, TrainOptions, build_model, build_sources
 from mgseg.training.checkpoint import checkpoint_path, drop_old, find_checkpoint, load_checkpoint
@@ -24,7 +25,7 @@ from mgseg.training.pictures import draw_curve, draw_predictions
 from mgseg.training.schedule import Clock
 from mgseg.training.stages import StageConfig
 from mgseg.training.updater import Updater
-from mgseg.training.validation import Validation
+from mgseg.training.validation import validate
 from mgseg.weights import save_weights
 
 Notify = Callable[[Record], None]
@@ -82,7 +83,7 @@ class _Run:
         self.step: int = state.get("step", 0)
         self.best: float | None = state.get("best")
         self.clock = Clock(config.num_steps, options.minutes, state.get("seconds", 0.0))
-        self.validation = Validation(sources.held_out, options.validate_size)
+        self.held_out = sources.held_out
         self._last_save = time.monotonic()
         self._steps = self._draw(sources)
         options.out.mkdir(parents=True, exist_ok=True)
@@ -154,11 +155,12 @@ class _Run:
             yield plan_step(self.config, self.options.seed, step, min(progress, 1.0))
 
     def _validate(self) -> None:
-        if self.processes.is_main and self.validation:
-            scores = self.validation.score(self.updater.average)
-            self._write("validation", **scores)
-            if self.best is None or scores["score"] > self.best:
-                self.best = scores["score"]
+        if self.processes.is_main and self.held_out:
+            size = SegmenterOptions(size=self.options.validate_size, precision=self.options.precision)
+            scores = validate(self.updater.average, self.held_out, size)
+            self._write("validation", score=scores.mean, sequences=scores.sequences)
+            if self.best is None or scores.mean > self.best:
+                self.best = scores.mean
                 self._save_weights(self.options.out / "best.pth")
         if self.processes.is_main:
             draw_curve(self.log.records, self.options.out / "curve.png")
@@ -216,7 +218,7 @@ class _Run:
             "stage": _as_json(asdict(self.config)),
             "options": _as_json(asdict(self.options)),
             "model": asdict(self.updater.model.config),
-            "sources": {source.name: len(source) for source in [*sources.stills, *sources.clips]},
+            "sources": sources.sizes,
             "device": str(self.processes.device),
             "processes": self.processes.world_size,
             "torch": torch.__version__,
@@ -228,7 +230,7 @@ def _check(config: StageConfig, options: TrainOptions, processes: Processes) -> 
     if any(batch % processes.world_size for batch in config.batch_size.values):
         batches = ", ".join(f"{batch:g}" for batch in config.batch_size.values)
         raise MgsegError(f"a batch of {batches} cannot be shared by {processes.world_size} processes")
-    if config.num_steps is None and options.minutes is None:
+    if not config.num_steps and not options.minutes:
         raise MgsegError("the run has no end", "give --steps or --minutes")
     if not options.resume and (find_checkpoint(options.out) or (options.out / "weights.pth").exists()):
         raise OutputError(f"{options.out} holds a run already", "go on with it by --resume, or name another folder")

@@ -46,7 +46,7 @@ class Updater:
 
     def backward(self, loss: Tensor) -> None:
         """Add the gradient of a scalar loss."""
-        self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        self._scaler.scale(loss).backward()
 
     def update(self, step: int, progress: float) -> float:
         """Take one step of the optimiser and of the moving average; gradients are gone afterwards.

@@ -1,37 +1,42 @@
-"""Scores of the held-out sequences during training."""
+"""Scores of the sequences held out of training, by the same Segmenter and the same protocol as `mgseg eval`."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from mgseg.data.catalog import Split
+from mgseg.evaluate import evaluate_split
 from mgseg.model.network import MotionGuidedSTM
+from mgseg.segmenter import SegmenterOptions
 
 
-class Validation:
-    def __init__(self, held_out, size):
+@dataclass(frozen=True)
+class Scores:
+    """Of one validation, 0..1.
 
-        self.size = size
-        self.held_out = held_out
+    Attributes:
+        mean: J&F, averaged over the sequences.
+        sequences: J&F of each.
+    """
 
-    def __bool__(self) -> bool:
-        return bool(self.held_out)
+    mean: float
+    sequences: dict[str, float]
 
-    def score(self, model: MotionGuidedSTM):
-        import numpy as np
 
-        from mgseg.data.clips import Sequences
-        from mgseg.metrics import boundary_accuracy, region_similarity
-        from mgseg.segmenter import Segmenter, SegmenterOptions
+def validate(model: MotionGuidedSTM, held_out: Sequence[Split], options: SegmenterOptions) -> Scores:
+    """Segment and score the held-out sequences.
 
-        out = {}
-        for split, names in self.held_out:
-            seqs = Sequences(split.frames_root, split.masks_root, names, single_object=True)
-            for i, name in enumerate(names):
-                seg = Segmenter(model, SegmenterOptions(size=self.size))
-                js, fs = [], []
-                for t, (frame, mask) in enumerate(seqs.read(i)):
-                    if t == 0:
-                        seg.start(frame, mask)
-                        continue
-                    pred = seg.step(frame)
-                    js.append(float(np.mean(region_similarity(pred > 0, mask > 0))))
-                    if t % 4 == 0:
-                        fs.append(float(np.mean(boundary_accuracy(pred > 0, mask > 0))))
-                out[name] = round((np.mean(js) + np.mean(fs)) / 2, 5)
-        return {"score": round(float(np.mean(list(out.values()))), 5), "sequences": out}
+    Args:
+        model: on its device; left in the mode that it was in.
+        held_out: one sequence or more.
+        options: of the Segmenter.
+
+    Raises:
+        MgsegError: a sequence cannot be read.
+    """
+    training = model.training
+    sequences: dict[str, float] = {}
+    for split in held_out:
+        report = evaluate_split(split, model, options)
+        sequences |= {name: round(figures["J&F"], 5) for name, figures in report.sequences.items()}
+    model.train(training)
+    return Scores(round(sum(sequences.values()) / len(sequences), 5), sequences)

@@ -58,6 +58,15 @@ def test_frame_by_frame_writes_a_mask_for_each_frame(
     assert np.array_equal(np.asarray(Image.open(written[0])), clip.masks[0])
 
 
+def test_segment_clip_writes_an_overlay_and_says_what_was_found(
+    clip: SimpleNamespace, first_mask: Path, tiny_weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    script = runpy.run_path(str(EXAMPLES / "segment_clip.py"))
+    script["main"](str(clip.path), str(first_mask), str(tmp_path / "overlay.mp4"), str(tiny_weights))
+    assert probe(tmp_path / "overlay.mp4").num_frames == len(clip.frames)
+    assert f"{len(clip.frames)} frames, objects (1, 2)" in capsys.readouterr().out
+
+
 @pytest.mark.weights
 def test_the_shipped_weights_follow_the_rabbit_to_the_last_frame() -> None:
     every = [frame.image for frame in read_frames(EXAMPLES / "bunny.mp4")]

@@ -14,7 +14,7 @@ FILES = sorted(path.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py"))
 PICTURES = {"numpy", "PIL"}
 TENSORS = {"numpy", "torch"}
 CLIPS = {"errors", "masks", "overlay", "pictures", "video", "video_writer"}
-INFERENCE = CLIPS | {"metrics", "model", "segment", "segmenter", "weights"}
+SEGMENT = CLIPS | {"device", "given_masks", "model", "overlap", "results", "segmenter", "weights"}
 # What a file, or each file of a folder, may import: modules of mgseg, and packages from elsewhere.
 # The command line may import anything inside functions, but only this at module level.
 MAY_IMPORT: dict[str, tuple[set[str], set[str]]] = {
@@ -26,17 +26,24 @@ MAY_IMPORT: dict[str, tuple[set[str], set[str]]] = {
     "video": ({"errors", "pictures", "decoding"}, {"numpy"}),
     "video_writer": ({"errors"}, PICTURES | {"av", "imageio"}),
     "masks": ({"errors", "pictures"}, PICTURES),
+    "overlap": (set(), set()),
+    "device": ({"errors"}, {"torch"}),
+    "given_masks": ({"errors", "masks", "pictures", "video"}, {"numpy"}),
+    "results": ({"errors", "masks", "overlay", "video", "video_writer"}, PICTURES),
     "overlay": ({"errors", "masks"}, PICTURES),
     "metrics": ({"errors"}, TENSORS),
     "model": ({"model"}, {"torch", "torchvision"}),
     "weights": ({"errors", "model"}, TENSORS),
     "segmenter": ({"errors", "masks", "model"}, TENSORS),
-    "segment": (INFERENCE, TENSORS),
-    "scoring": ({"errors", "metrics", "pictures"}, PICTURES),
-    "report": (CLIPS | {"metrics", "scoring"}, PICTURES),
-    "evaluate": (INFERENCE | {"data", "report", "scoring"}, TENSORS),
+    "device": ({"errors"}, {"torch"}),
+    "given_masks": (CLIPS, PICTURES),
+    "overlap": ({"errors"}, {"numpy"}),
+    "results": (CLIPS, PICTURES),
+    "segment": (SEGMENT, TENSORS),
+    "evaluate": (SEGMENT | {"data", "evaluation"}, TENSORS),
+    "evaluation": (SEGMENT | {"data", "evaluation", "metrics"}, TENSORS | PICTURES),
     "data": ({"data", "errors", "masks", "pictures", "video"}, TENSORS | PICTURES | {"torchvision", "pycocotools"}),
-    "training": (INFERENCE | {"data", "evaluate", "training"}, TENSORS | PICTURES | {"tensorboard"}),
+    "training": (SEGMENT | {"data", "evaluate", "training"}, TENSORS | PICTURES | {"tensorboard"}),
     "cli": ({"cli", "errors"}, {"typer", "rich"}),
 }
 

@@ -45,7 +45,7 @@ class Pair:
         """
         picture = read_picture(self.image, shorter_side)
         if self.mask is None:
-            mask = reduce_labels(_draw_segments(self.segments, self.size), shorter_side)
+            mask = reduce_labels(_draw_segments(self.name, self.segments, self.size), shorter_side)
         else:
             mask = read_labels(self.mask, shorter_side)
         if mask.shape != picture.shape[:2]:
@@ -148,19 +148,25 @@ def _matched(
     return [Pair(path.stem, path, masks / f"{path.stem}.png", binary) for path in found]
 
 
-def _draw_segments(segments: tuple[Any, ...], size: tuple[int, int]) -> UInt8Array:
+def _draw_segments(name: str, segments: tuple[Any, ...], size: tuple[int, int]) -> UInt8Array:
     try:
         from pycocotools import mask as coco
     except ImportError as error:
         raise DatasetError("COCO masks need pycocotools", "pip install mgseg[coco]") from error
-    height, width = size
-    labels = np.zeros((height, width), np.uint8)
+    labels = np.zeros(size, np.uint8)
     for number, segment in enumerate(segments, start=1):
+        if not _is_sound(segment, size):
+            raise DatasetError(f"{name}: segmentation {number} is neither polygons nor RLE of a picture of {size}")
         if isinstance(segment, list):
-            encoded = coco.merge(coco.frPyObjects(segment, height, width))
-        elif isinstance(segment["counts"], list):
-            encoded = coco.frPyObjects(segment, height, width)
+            encoded = coco.merge(coco.frPyObjects(segment, *size))
         else:
-            encoded = segment
+            encoded = coco.frPyObjects(segment, *size) if isinstance(segment["counts"], list) else segment
         labels[coco.decode(encoded) > 0] = number
     return labels
+
+
+def _is_sound(segment: Any, size: tuple[int, int]) -> bool:
+    """Check before pycocotools does, which raises bare exceptions or crashes: polygons of three points, or RLE."""
+    if isinstance(segment, list):
+        return bool(segment) and all(len(polygon) >= 6 and len(polygon) % 2 == 0 for polygon in segment)
+    return isinstance(segment, dict) and "counts" in segment and tuple(segment.get("size", ())) == size

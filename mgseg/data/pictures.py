@@ -35,7 +35,7 @@ def read_picture(path: Path, shorter_side: int = 0) -> UInt8Array:
             picture = image.convert("RGB")
             if picture.size != size:
                 picture = picture.resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0)
-            return np.asarray(picture)
+            return np.array(picture)  # a copy: torch takes no read-only memory
     except UNREADABLE as error:
         raise DatasetError(f"{path}: cannot be read as a picture ({error})") from error
 
@@ -51,7 +51,7 @@ def read_labels(path: Path, shorter_side: int = 0) -> UInt8Array:
             if image.mode not in ("L", "P", "1"):
                 raise DatasetError(f"{path}: expected a mask of one 8-bit channel, found mode {image.mode}")
             mask = image.convert("L") if image.mode == "1" else image
-            return reduce_labels(np.asarray(mask), shorter_side)
+            return reduce_labels(np.array(mask), shorter_side)
     except UNREADABLE as error:
         raise DatasetError(f"{path}: cannot be read as a mask ({error})") from error
 
@@ -60,4 +60,4 @@ def reduce_labels(mask: UInt8Array, shorter_side: int) -> UInt8Array:
     """Make an index map smaller to a shorter side, by nearest neighbour."""
     height, width = mask.shape
     size = reduced_size((width, height), shorter_side)
-    return mask if size == (width, height) else np.asarray(Image.fromarray(mask).resize(size, Image.Resampling.NEAREST))
+    return mask if size == (width, height) else np.array(Image.fromarray(mask).resize(size, Image.Resampling.NEAREST))

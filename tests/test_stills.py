@@ -1,0 +1,263 @@
+"""Layouts of still pictures, bad data, and the clips drawn from them."""
+
+import json
+import pickle
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from mgseg.data.layouts import find_pairs
+from mgseg.data.scene import ClipRequest, render
+from mgseg.data.stills import Stills
+from mgseg.data.transforms import STILLS, Augmentation
+from mgseg.errors import DatasetError
+
+HEIGHT, WIDTH = 60, 80
+REQUEST = ClipRequest(num_frames=3, num_objects=2, size=64, max_skip=1)
+# Background and objects of the generated pictures, told apart by colour.
+COLOURS = np.array([(0, 0, 255), (255, 0, 0), (0, 255, 0)], np.uint8)
+
+
+def labels(seed: int, objects: int = 1) -> np.ndarray:
+    mask = np.zeros((HEIGHT, WIDTH), np.uint8)
+    left, top = np.random.default_rng(seed).integers(0, 8, 2)
+    mask[top : top + 40, left : left + 32] = 1
+    if objects == 2:
+        mask[top + 10 : top + 46, left + 36 : left + 66] = 2
+    return mask
+
+
+def save(path: Path, array: np.ndarray) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(array).save(path)
+
+
+def make_plain(root: Path, count: int = 4, objects: int = 2) -> Path:
+    for index in range(count):
+        mask = labels(index, objects)
+        save(root / "images" / f"{index:03}.png", COLOURS[mask])
+        save(root / "masks" / f"{index:03}.png", mask)
+    return root
+
+
+def make_ecssd(root: Path) -> None:
+    save(root / "images" / "0001.jpg", COLOURS[labels(1)])
+    save(root / "ground_truth_mask" / "0001.png", labels(1) * np.uint8(255))
+
+
+def make_msra10k(root: Path) -> None:
+    save(root / "Imgs" / "58.jpg", COLOURS[labels(1)])
+    save(root / "Imgs" / "58.png", labels(1) * np.uint8(200))
+
+
+def make_voc(root: Path) -> None:
+    mask = labels(1)
+    mask[0] = 255
+    save(root / "JPEGImages" / "2007_000032.jpg", COLOURS[labels(1)])
+    save(root / "JPEGImages" / "2007_000033.jpg", COLOURS[labels(1)])  # not segmented
+    path = root / "SegmentationObject" / "2007_000032.png"
+    path.parent.mkdir()
+    image = Image.fromarray(mask)
+    image.putpalette([value for colour in range(256) for value in (colour, 0, 255 - colour)])
+    image.save(path)
+
+
+def make_coco(root: Path) -> None:
+    save(root / "val2017" / "000007.jpg", COLOURS[labels(1, 2)])
+    square = [10, 5, 40, 5, 40, 45, 10, 45]
+    small = [20, 15, 30, 15, 30, 25, 20, 25]
+    runs = {"size": [HEIGHT, WIDTH], "counts": [HEIGHT * 50, HEIGHT * 10, HEIGHT * 20]}
+    annotations = [
+        {"image_id": 7, "area": 100, "iscrowd": 0, "segmentation": [small]},
+        {"image_id": 7, "area": 1200, "iscrowd": 0, "segmentation": [square]},
+        {"image_id": 7, "area": 600, "iscrowd": 0, "segmentation": runs},
+        {"image_id": 7, "area": 900, "iscrowd": 1, "segmentation": runs},
+    ]
+    images = [{"id": i, "file_name": f"{i:06}.jpg", "height": HEIGHT, "width": WIDTH} for i in (6, 7)]
+    (root / "annotations").mkdir()
+    text = json.dumps({"images": images, "annotations": annotations})
+    (root / "annotations" / "instances_val2017.json").write_text(text)
+
+
+@pytest.mark.parametrize("make", [make_ecssd, make_msra10k, make_voc])
+def test_each_layout_gives_picture_and_mask(make: Callable[[Path], None], tmp_path: Path) -> None:
+    make(tmp_path)
+    (pair,) = find_pairs(tmp_path)
+    picture, mask = pair.read()
+    expected = labels(1)
+    np.testing.assert_array_equal(mask[1:], expected[1:])
+    assert (mask[0] == 255).all() or (mask[0] == expected[0]).all()
+    inside, outside = picture[expected == 1].mean(0), picture[expected == 0].mean(0)
+    assert inside.argmax() == 0
+    assert outside.argmax() == 2
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # pycocotools 2.0.8 with NumPy 2
+def test_coco_objects_are_drawn_smaller_over_larger_and_without_crowds(tmp_path: Path) -> None:
+    pytest.importorskip("pycocotools")
+    make_coco(tmp_path)
+    (pair,) = find_pairs(tmp_path)
+    assert pair.name == "000007"
+    picture, mask = pair.read()
+    assert picture.shape == (HEIGHT, WIDTH, 3)
+    assert set(np.unique(mask)) == {0, 1, 2, 3}
+    assert mask[8, 12] == 1
+    assert (mask[:, 50:60] == 2).all()
+    assert mask[20, 25] == 3
+    for damaged in ([[10, 5]], [], {"size": [9, 9], "counts": [81]}, {"size": [HEIGHT, WIDTH]}, 5):
+        with pytest.raises(DatasetError, match="segmentation 1 is neither"):
+            replace(pair, segments=(damaged,)).read()
+    smaller, small_mask = pair.read(shorter_side=30)
+    assert smaller.shape[:2] == small_mask.shape == (30, 40)
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"annotations": [{}], "images": []}'])
+def test_a_damaged_coco_file_is_refused(content: str, tmp_path: Path) -> None:
+    (tmp_path / "annotations").mkdir()
+    (tmp_path / "val2017").mkdir()
+    (tmp_path / "annotations" / "instances_val2017.json").write_text(content)
+    with pytest.raises(DatasetError, match="instances_val2017"):
+        find_pairs(tmp_path)
+
+
+def test_a_plain_folder_may_hold_any_picture_format(tmp_path: Path) -> None:
+    make_plain(tmp_path, 2)
+    save(tmp_path / "images" / "a.webp", COLOURS[labels(5)])
+    save(tmp_path / "masks" / "a.png", labels(5))
+    (tmp_path / "images" / "notes.txt").write_text("no picture")
+    assert [pair.name for pair in find_pairs(tmp_path)] == ["000", "001", "a"]
+
+
+def test_a_missing_or_unknown_folder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="does not exist"):
+        Stills(tmp_path / "nowhere")
+    with pytest.raises(DatasetError, match="not a layout") as caught:
+        Stills(tmp_path)
+    assert "images/, masks/" in (caught.value.hint or "")
+    (tmp_path / "images").mkdir()
+    (tmp_path / "masks").mkdir()
+    with pytest.raises(DatasetError, match="no picture"):
+        Stills(tmp_path)
+
+
+def test_bad_pictures_are_named_with_their_reason_and_never_drawn(tmp_path: Path) -> None:
+    make_plain(tmp_path, 3)
+    (tmp_path / "images" / "cut.png").write_bytes((tmp_path / "images" / "000.png").read_bytes()[:60])
+    save(tmp_path / "masks" / "cut.png", labels(0))
+    save(tmp_path / "images" / "lonely.png", COLOURS[labels(0)])
+    save(tmp_path / "images" / "empty.png", COLOURS[labels(0)])
+    save(tmp_path / "masks" / "empty.png", labels(0) * 0)
+    save(tmp_path / "images" / "void.png", COLOURS[labels(0)])
+    save(tmp_path / "masks" / "void.png", labels(0) * np.uint8(255))
+    save(tmp_path / "images" / "size.png", COLOURS[labels(0)])
+    save(tmp_path / "masks" / "size.png", labels(0)[1:])
+    save(tmp_path / "images" / "colour.png", COLOURS[labels(0)])
+    save(tmp_path / "masks" / "colour.png", COLOURS[labels(0)])
+    stills = Stills(tmp_path)
+    with pytest.warns(UserWarning, match="skipped"):
+        problems = stills.check()
+    assert set(problems) == {"cut", "lonely", "empty", "void", "size", "colour"}
+    assert "no object" in problems["empty"]
+    assert "no object" in problems["void"]
+    assert "its mask" in problems["size"]
+    assert "RGB" in problems["colour"]
+    drawn = {stills.draw(np.random.default_rng(seed), REQUEST).name.split("/")[1] for seed in range(30)}
+    assert drawn == {"000", "001", "002"}
+    assert len(problems) == 6
+
+
+def test_a_dataset_of_nothing_but_bad_pictures_is_refused(tmp_path: Path) -> None:
+    save(tmp_path / "images" / "a.png", COLOURS[labels(0)])
+    save(tmp_path / "masks" / "a.png", labels(0) * 0)
+    stills = Stills(tmp_path)
+    with pytest.warns(UserWarning, match="skipped"), pytest.raises(DatasetError, match=r"cannot be used.*no object"):
+        stills.draw(np.random.default_rng(0), REQUEST)
+
+
+def test_the_same_numbers_give_the_same_clip_whatever_came_before(tmp_path: Path) -> None:
+    make_plain(tmp_path)
+    fresh, used = Stills(tmp_path, cache_bytes=0), Stills(tmp_path)
+    for seed in range(5):
+        used.draw(np.random.default_rng(100 + seed), REQUEST)
+        one = render([fresh.draw(np.random.default_rng(seed), REQUEST)], "cpu")
+        other = render([pickle.loads(pickle.dumps(used.draw(np.random.default_rng(seed), REQUEST)))], "cpu")
+        assert one.names == other.names
+        assert torch.equal(one.images, other.images)
+        assert torch.equal(one.masks, other.masks)
+
+
+def test_clips_have_the_promised_form(tmp_path: Path) -> None:
+    stills = Stills(make_plain(tmp_path))
+    scenes = [stills.draw(np.random.default_rng(seed), REQUEST) for seed in range(24)]
+    batch = render(scenes, "cpu")
+    assert batch.images.shape == (24, 3, 3, 64, 64)
+    assert batch.images.dtype == torch.float32
+    assert 0 <= batch.images.min() < batch.images.max() <= 1
+    assert batch.masks.shape == (24, 3, 64, 64)
+    assert batch.masks.dtype == torch.uint8
+    assert set(batch.masks.unique().tolist()) <= {0, 1, 2, 255}
+    assert batch.num_objects == 2
+    first = batch.masks[:, 0].flatten(1)
+    assert (((first == 1) | (first == 2)).float().mean(1) > 0.005).all()
+    assert not torch.equal(batch.images[:, 0], batch.images[:, 1])
+
+
+def test_objects_beyond_the_slots_become_background(tmp_path: Path) -> None:
+    stills = Stills(make_plain(tmp_path), Augmentation())
+    request = ClipRequest(num_frames=1, num_objects=1, size=64, max_skip=1)
+    owners = set()
+    for seed in range(20):
+        batch = render([stills.draw(np.random.default_rng(seed), request)], "cpu")
+        image, mask = batch.images[0, 0], batch.masks[0, 0]
+        assert set(mask.unique().tolist()) <= {0, 1}
+        owners.add(int(image[:, mask == 1].mean(1).argmax()))
+    assert owners == {0, 1}  # red and green, each in turn
+
+
+def test_pasted_objects_hide_and_are_hidden_exactly(tmp_path: Path) -> None:
+    """Every object has one colour and the background another, so that the picture tells whose each pixel is."""
+    base, other = tmp_path / "base", tmp_path / "other"
+    mask = labels(0)
+    save(base / "images" / "a.png", COLOURS[mask])
+    save(base / "masks" / "a.png", mask)
+    save(other / "images" / "b.png", COLOURS[mask * 2])
+    save(other / "masks" / "b.png", mask * 2)
+    options = Augmentation(start=STILLS.start, step=STILLS.step, paste_step=STILLS.paste_step, paste=1.0, behind=0.5)
+    stills = Stills(base, options, donors=[Stills(other)])
+    touching = 0
+    for seed in range(40):
+        batch = render([stills.draw(np.random.default_rng(seed), REQUEST)], "cpu")
+        red, green, _ = batch.images[0].transpose(0, 1)
+        one, two = (batch.masks[0] == slot for slot in (1, 2))
+        assert not (one & (green > 0.5)).any()
+        assert not (two & (red > 0.5)).any()
+        if two[0].any():
+            # A pixel may be shared by three, the object in front and at least half of what is left: a quarter.
+            assert two[green > 0.501].all()
+            assert (green[two] > 0.249).all()
+            touching += int((one[:, :, 1:] & two[:, :, :-1]).any())
+    assert touching > 10
+
+
+def test_pasted_objects_leave_and_come_back(tmp_path: Path) -> None:
+    options = Augmentation(paste=1.0, replace=1.0, leave=1.0)
+    stills = Stills(make_plain(tmp_path, objects=1), options)
+    gone = 0
+    for seed in range(20):
+        batch = render([stills.draw(np.random.default_rng(seed), REQUEST)], "cpu")
+        present = [(batch.masks[0] == slot).flatten(1).any(1).tolist() for slot in (1, 2)]
+        gone += present.count([True, False, True])
+    assert gone >= 20
+
+
+def test_large_pictures_are_made_smaller_when_read(tmp_path: Path) -> None:
+    make_plain(tmp_path, 1)
+    picture, mask = find_pairs(tmp_path)[0].read(shorter_side=30)
+    assert picture.shape == (30, 40, 3)
+    assert mask.shape == (30, 40)
+    assert set(np.unique(mask)) == {0, 1, 2}

@@ -5,7 +5,7 @@ A mask is a uint8 (H, W) index map: 0 background, 1-254 object ids, 255 void (un
 
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -44,10 +44,12 @@ class MaskFile:
     Args:
         mask: uint8 (H, W) index map.
         palette: 768 bytes R, G, B of each id if the file had colours, else None.
+        by_colour: the ids were made up, one for each colour.
     """
 
     mask: Mask
-    palette: bytes | None
+    palette: bytes | None = None
+    by_colour: bool = False
 
 
 def read_mask(
@@ -73,7 +75,8 @@ def read_mask(
     Raises:
         InputError: it cannot be read, is no mask, marks no object, or has another size.
     """
-    mask, palette = _read(path, clean)
+    file = _read(path, clean)
+    mask = file.mask
     if size is not None and mask.shape != size:
         found = f"{mask.shape[1]}x{mask.shape[0]}"
         if not resize:
@@ -85,7 +88,7 @@ def read_mask(
             hint = "255 means void in an indexed mask; give the object another index, or save it as greyscale"
             raise InputError(f"the mask {path} marks no object: all of it is void (255) or background", hint)
         raise InputError(f"the mask {path} marks no object: it is 0 everywhere")
-    return MaskFile(mask, palette)
+    return replace(file, mask=mask)
 
 
 def write_mask(path: Path, mask: Mask, palette: bytes | None = None) -> None:
@@ -102,6 +105,15 @@ def write_mask(path: Path, mask: Mask, palette: bytes | None = None) -> None:
     picture = Image.frombytes("P", (mask.shape[1], mask.shape[0]), np.ascontiguousarray(mask).tobytes())
     picture.putpalette(palette or DAVIS_PALETTE)
     write_png(path, picture)
+
+
+def read_index_map(path: Path) -> Mask:
+    """Read a mask that `write_mask` wrote, without any of the questions that a user's mask raises."""
+    try:
+        with Image.open(path) as picture:
+            return np.array(picture)
+    except (OSError, ValueError, SyntaxError) as error:
+        raise InputError(f"cannot read the mask {path}: {error}") from error
 
 
 def write_png(path: Path, picture: Image.Image) -> None:
@@ -140,7 +152,7 @@ def to_index(onehot: NDArray[np.bool_], ids: Sequence[int]) -> Mask:
     return mask
 
 
-def _read(path: Path, clean: bool) -> tuple[Mask, bytes | None]:
+def _read(path: Path, clean: bool) -> MaskFile:
     if not path.is_file():
         raise InputError(f"no such mask: {path}")
     try:
@@ -150,9 +162,9 @@ def _read(path: Path, clean: bool) -> tuple[Mask, bytes | None]:
             if picture.mode == "P" and "transparency" not in picture.info:
                 return _from_indices(path, picture, clean)
             if picture.mode in ("I", "F") or picture.mode.startswith("I;16"):
-                return _from_grey(path, _narrow(path, np.asarray(picture)), clean), None
+                return MaskFile(_from_grey(path, _narrow(path, np.asarray(picture)), clean))
             if picture.mode in ("1", "L"):
-                return _from_grey(path, np.asarray(picture.convert("L")), clean), None
+                return MaskFile(_from_grey(path, np.asarray(picture.convert("L")), clean))
             over_black = Image.new("RGBA", picture.size, "black")
             over_black.alpha_composite(picture.convert("RGBA"))  # what is transparent is background
             return _from_colours(path, np.asarray(over_black.convert("RGB")), clean)
@@ -160,15 +172,15 @@ def _read(path: Path, clean: bool) -> tuple[Mask, bytes | None]:
         raise InputError(f"cannot read the mask {path}: {error}") from error
 
 
-def _from_indices(path: Path, picture: Image.Image, clean: bool) -> tuple[Mask, bytes | None]:
+def _from_indices(path: Path, picture: Image.Image, clean: bool) -> MaskFile:
     mask = np.array(picture)
     colours = bytes(picture.getpalette("RGB") or [])
     palette = colours + DAVIS_PALETTE[len(colours) :]
     if set(np.unique(mask)) == {0, 255} and palette[0:3] == b"\0\0\0" and palette[765:] == b"\xff\xff\xff":
-        return (mask == 255).astype(np.uint8), None  # greyscale 0/255 that a program saved with a palette
+        return MaskFile((mask == 255).astype(np.uint8))  # greyscale 0/255 that a program saved with a palette
     if len(object_ids(mask)) > _MANY_PHANTOMS:
         mask = _without_phantoms(path, mask, clean, "indices", limit=_MANY_PHANTOMS)
-    return mask, palette
+    return MaskFile(mask, palette)
 
 
 def _from_grey(path: Path, grey: Mask, clean: bool) -> Mask:
@@ -182,9 +194,9 @@ def _from_grey(path: Path, grey: Mask, clean: bool) -> Mask:
     return _without_phantoms(path, grey, clean, "grey values")
 
 
-def _from_colours(path: Path, rgb: Mask, clean: bool) -> tuple[Mask, bytes | None]:
+def _from_colours(path: Path, rgb: Mask, clean: bool) -> MaskFile:
     if (rgb == rgb[:, :, :1]).all():
-        return _from_grey(path, np.ascontiguousarray(rgb[:, :, 0]), clean), None
+        return MaskFile(_from_grey(path, np.ascontiguousarray(rgb[:, :, 0]), clean))
     packed = rgb.astype(np.uint32) @ np.array([65536, 256, 1], np.uint32)
     colours, inverse, areas = np.unique(packed, return_inverse=True, return_counts=True)
     inverse = inverse.reshape(packed.shape)
@@ -205,7 +217,7 @@ def _from_colours(path: Path, rgb: Mask, clean: bool) -> tuple[Mask, bytes | Non
     palette = bytearray(DAVIS_PALETTE)
     for number, colour in enumerate(colours[kept], 1):
         palette[3 * number : 3 * number + 3] = int(colour).to_bytes(3, "big")
-    return _fill(numbers[inverse]), bytes(palette)
+    return MaskFile(_fill(numbers[inverse]), bytes(palette), by_colour=True)
 
 
 def _channels(colour: int) -> NDArray[np.int16]:

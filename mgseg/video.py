@@ -25,7 +25,8 @@ class ClipInfo:
         path: the video file or folder of pictures.
         width: of an upright frame, pixels.
         height: of an upright frame, pixels.
-        num_frames: as the header promises (may be an estimate where only a duration is given), None if unknown.
+        num_frames: as the header promises, None if unknown.
+        is_counted: whether `num_frames` is a count rather than an estimate from the duration.
         rate: mean frames a second.
         time_base: seconds per tick, of which all frame times are multiples.
         pixel_aspect: width of an upright frame's pixel divided by its height.
@@ -39,6 +40,7 @@ class ClipInfo:
     num_frames: int | None
     rate: Fraction
     time_base: Fraction
+    is_counted: bool
     pixel_aspect: Fraction = Fraction(1)
     first_time: Fraction = Fraction(0)
     has_audio: bool = False
@@ -70,7 +72,7 @@ def probe(clip: Path) -> ClipInfo:
     if clip.is_dir():
         paths = list_pictures(clip)
         height, width = read_picture(paths[0]).shape[:2]
-        return ClipInfo(clip, width, height, len(paths), FOLDER_RATE, 1 / FOLDER_RATE)
+        return ClipInfo(clip, width, height, len(paths), FOLDER_RATE, 1 / FOLDER_RATE, is_counted=True)
     with open_video(clip) as (container, stream):
         frame = next(decode(clip, container, stream))
         rate = rate_of(stream)
@@ -84,6 +86,7 @@ def probe(clip: Path) -> ClipInfo:
             num_frames=stream.frames or round(promised_seconds(container, stream) * rate) or None,
             rate=rate,
             time_base=time_base,
+            is_counted=stream.frames > 0,
             pixel_aspect=1 / aspect if turned else aspect,
             first_time=(frame.pts or 0) * time_base,
             has_audio=bool(container.streams.audio),

@@ -16,8 +16,8 @@ from mgseg.errors import OutputError
 Image = NDArray[np.uint8]
 
 _FORMATS = {".mp4": "mp4", ".mkv": "matroska", ".webm": "webm"}
-_ANIMATIONS = {".gif", ".webp"}
-SUFFIXES = (*_FORMATS, *sorted(_ANIMATIONS))
+ANIMATIONS = {".gif", ".webp"}
+SUFFIXES = (*_FORMATS, *sorted(ANIMATIONS))
 
 # The first encoder that this build of FFmpeg has. Quality: hardly told from the source; speed: a few ms a frame.
 _H264: list[tuple[str, dict[str, str]]] = [

@@ -32,9 +32,7 @@ class _Commands(TyperGroup):
         except RuntimeError as error:
             if "torchvision::nms does not exist" not in str(error):
                 raise
-            console.error(
-                DeviceError("torch and torchvision are of different builds", "install them as a pair")
-            )
+            console.error(DeviceError("torch and torchvision are of different builds", "install them as a pair"))
             raise typer.Exit(1) from None
 
 

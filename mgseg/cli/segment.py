@@ -1,0 +1,177 @@
+"""`mgseg segment`: flags only; the work is `mgseg.segment.segment_clip`."""
+
+from enum import StrEnum
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from mgseg.cli import console
+
+if TYPE_CHECKING:
+    from mgseg.segment import SegmentResult
+
+_MASKS, _RESULTS, _RANGE, _NETWORK = "Masks", "Results", "Range", "Network"
+
+
+class Precision(StrEnum):
+    """Of the network's arithmetic."""
+
+    auto = "auto"
+    float32 = "float32"
+    bfloat16 = "bfloat16"
+    float16 = "float16"
+
+
+def _option(*names: str, panel: str, text: str, **more: Any) -> Any:
+    return typer.Option(*names, rich_help_panel=panel, help=text, **more)
+
+
+def _parse_mask(text: str) -> tuple[int | None, Path]:
+    """Split FRAME=PATH; a file whose own name looks like that is taken as it is."""
+    frame, equals, path = text.partition("=")
+    if equals and frame.strip().isdecimal() and not Path(text).exists():
+        return int(frame), Path(path)
+    return None, Path(text)
+
+
+def _parse_position(text: str | None) -> int | Fraction | None:
+    """A frame number such as 120, or a time: 4.5s, 1:02, 0:01:02.5."""
+    if text is None:
+        return None
+    if text.isdecimal():
+        return int(text)
+    try:
+        seconds = Fraction(0)
+        for part in text.removesuffix("s").split(":"):
+            seconds = seconds * 60 + Fraction(part)
+    except ValueError:
+        seconds = Fraction(-1)
+    if seconds < 0:
+        raise typer.BadParameter(f"{text!r} is neither a frame number (120) nor a time (4.5s, 1:02.5)")
+    return seconds
+
+
+def segment(
+    clip: Annotated[
+        Path, typer.Argument(help="A video file, or a folder of pictures.", metavar="CLIP", show_default=False)
+    ],
+    mask: Annotated[
+        list[str],
+        _option(
+            *("--mask", "-m"),
+            panel=_MASKS,
+            text="Mask of the first frame, or FRAME=PATH (repeatable), or a folder of masks named like the frames.",
+            metavar="PATH|FRAME=PATH",
+            show_default=False,
+        ),
+    ],
+    clean_mask: Annotated[
+        bool, _option("--clean-mask", panel=_MASKS, text="Repair a mask with smooth edges or stray specks.")
+    ] = False,
+    resize_mask: Annotated[
+        bool, _option("--resize-mask", panel=_MASKS, text="Scale a mask of another size to the clip's.")
+    ] = False,
+    output: Annotated[
+        Path | None,
+        _option(
+            "--output",
+            "-o",
+            panel=_RESULTS,
+            text="Folder for the masks.",
+            show_default="CLIP_masks in the current folder",
+        ),
+    ] = None,
+    no_masks: Annotated[bool, _option("--no-masks", panel=_RESULTS, text="Write no folder of masks.")] = False,
+    overlay: Annotated[
+        Path | None,
+        _option("--overlay", panel=_RESULTS, text="Clip with coloured objects: .mp4 .mkv .webm .gif .webp"),
+    ] = None,
+    scores: Annotated[
+        Path | None,
+        _option("--scores", panel=_RESULTS, text="Folder for soft masks: 8-bit grey PNGs, a folder for each object."),
+    ] = None,
+    cut_outs: Annotated[
+        Path | None, _option("--cut-outs", panel=_RESULTS, text="Folder for PNGs of the objects, else transparent.")
+    ] = None,
+    overwrite: Annotated[
+        bool, _option("--overwrite", panel=_RESULTS, text="Replace results that are there, file by file.")
+    ] = False,
+    as_json: Annotated[bool, _option("--json", panel=_RESULTS, text="Print what was done as JSON.")] = False,
+    start: Annotated[
+        str | None, _option("--start", panel=_RANGE, text="First frame: a number (120) or a time (4.5s, 1:02).")
+    ] = None,
+    end: Annotated[str | None, _option("--end", panel=_RANGE, text="First frame left out, likewise.")] = None,
+    both_ways: Annotated[
+        bool, _option("--both-ways", panel=_RANGE, text="From the first mask go backward, too.")
+    ] = False,
+    weights: Annotated[
+        str, _option("--weights", panel=_NETWORK, text="A name from `mgseg weights list`, or a file.")
+    ] = "auto",
+    device: Annotated[str, _option("--device", panel=_NETWORK, text="auto, cpu, cuda, cuda:N or mps.")] = "auto",
+    precision: Annotated[
+        Precision, _option("--precision", panel=_NETWORK, text="Of the arithmetic; auto: what suits the device.")
+    ] = Precision.auto,
+    size: Annotated[
+        int, _option("--size", panel=_NETWORK, text="Shorter side that the network sees; 0: the clip's own.", min=0)
+    ] = 480,
+    memory_every: Annotated[
+        int, _option("--memory-every", panel=_NETWORK, text="Remember every so many frames.", min=1)
+    ] = 5,
+    memory_size: Annotated[
+        int, _option("--memory-size", panel=_NETWORK, text="Frames remembered at most; 0: no bound.", min=0)
+    ] = 10,
+    flip: Annotated[
+        bool, _option("--flip", panel=_NETWORK, text="Average with the mirrored clip: twice the work.")
+    ] = False,
+) -> None:
+    """Follow the objects of a mask through a clip.
+
+    [dim]mgseg segment bunny.mp4 --mask bunny.png --overlay bunny_overlay.mp4[/dim]
+
+    Writes an indexed PNG for each frame, with the object numbers and colours of the mask given.
+    """
+    given = [_parse_mask(text) for text in mask]
+    if len(dict(given)) < len(given):
+        raise typer.BadParameter("two masks for one frame; give FRAME=PATH", param_hint="--mask")
+    if no_masks and not (overlay or scores or cut_outs):
+        raise typer.BadParameter("nothing else is asked for", param_hint="--no-masks")
+    begin, stop = _parse_position(start), _parse_position(end)
+    from mgseg.results import Outputs
+    from mgseg.segment import Span, segment_clip
+    from mgseg.segmenter import SegmenterOptions
+
+    folder = None if no_masks else output or Path(f"{clip.resolve().stem}_masks")
+    with console.progress(clip.name) as progress:
+        result = segment_clip(
+            clip,
+            given[0][1] if len(given) == 1 and given[0][0] is None else dict(given),
+            Outputs(folder, overlay, scores, cut_outs, overwrite),
+            span=Span(begin or 0, stop, both_ways),
+            options=SegmenterOptions(size, memory_every, memory_size, flip),
+            weights=weights,
+            device=device,
+            precision=precision,
+            clean_masks=clean_mask,
+            resize_masks=resize_mask,
+            progress=progress,
+        )
+    _report(result, as_json)
+
+
+def _report(result: "SegmentResult", as_json: bool) -> None:
+    import json
+
+    places = [result.outputs.masks, result.outputs.overlay, result.outputs.scores, result.outputs.cut_outs]
+    if as_json:
+        console.result(json.dumps(result.to_json(), indent=2, ensure_ascii=False))
+    else:
+        for place in filter(None, places):
+            console.result(str(place))
+    rate = result.num_frames / result.seconds
+    count, objects = result.num_frames, len(result.object_ids)
+    console.message(f"{count} frames, {objects} object{'s' * (objects != 1)}, {rate:.1f} frames a second")
+    if result.problem:
+        console.warning(f"this is a part: {count} masks")
+        raise result.problem

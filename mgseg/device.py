@@ -1,0 +1,40 @@
+"""Choosing where and in what precision the network runs."""
+
+import torch
+
+from mgseg.errors import DeviceError
+
+
+def find_device(name: str = "auto") -> torch.device:
+    """Find a device by name.
+
+    Args:
+        name: "cpu", "cuda", "cuda:N", "mps", or "auto" for the first of cuda, mps, cpu that is there.
+
+    Raises:
+        DeviceError: unknown or absent.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise DeviceError(f"unknown device {name!r}", "devices are auto, cpu, cuda, cuda:N and mps") from error
+    if device.type == "cuda":
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if (device.index or 0) >= count:
+            hint = "--device cpu works everywhere; a CUDA device needs a driver and a torch built for it"
+            raise DeviceError(f"{name} was asked for, but torch finds {count or 'no'} CUDA device(s)", hint)
+    elif device.type == "mps":
+        if not torch.backends.mps.is_available():
+            raise DeviceError("mps was asked for, but torch finds no Apple GPU", "--device cpu works everywhere")
+    elif device.type != "cpu":
+        raise DeviceError(f"the device {name} is not supported", "devices are auto, cpu, cuda, cuda:N and mps")
+    return device
+
+
+def find_precision(name: str, device: torch.device) -> str:
+    """Resolve "auto": bfloat16 on a CUDA device that computes in it, float32 elsewhere; other names pass."""
+    if name != "auto":
+        return name
+    return "bfloat16" if device.type == "cuda" and torch.cuda.is_bf16_supported(False) else "float32"

@@ -1,0 +1,136 @@
+"""The masks a user gives for a clip: which frame each belongs to, checked before anything is computed."""
+
+from collections.abc import Mapping
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mgseg.errors import InputError
+from mgseg.masks import MaskFile, object_ids, read_mask
+from mgseg.pictures import list_pictures
+from mgseg.video import ClipInfo
+
+MaskSource = str | Path | NDArray[np.uint8]
+
+
+class GivenMasks:
+    """All masks given for a clip, by frame. Files are read again when their frame comes, so memory stays small.
+
+    Args:
+        masks: one mask for the first frame; masks by frame number (None: the first frame); or a folder of masks
+            named like the frames. A mask is a file or a uint8 (H, W) index map.
+        info: of the clip.
+        start: first frame that will be read, see `read_frames`.
+        end: first frame that will not.
+        clean: see `read_mask`.
+        resize: see `read_mask`.
+
+    Raises:
+        InputError: a mask cannot be used, or there is no frame for it.
+    """
+
+    def __init__(
+        self,
+        masks: MaskSource | Mapping[int | None, MaskSource],
+        info: ClipInfo,
+        start: int | Fraction = 0,
+        end: int | Fraction | None = None,
+        *,
+        clean: bool = False,
+        resize: bool = False,
+    ) -> None:
+        self._size = (info.height, info.width)
+        self._clean, self._resize = clean, resize
+        self._ids_of_colours: dict[bytes, int] = {}
+        self.palette: bytes | None = None
+        self._sources = _by_frame(masks, info)
+        if isinstance(start, int) and None in self._sources:
+            self._sources[start] = self._sources.pop(None)
+        for number, source in sorted(self._sources.items(), key=lambda item: item[0] or 0):
+            _check_frame(number, source, info, start, end)
+            if not object_ids(self._read(source)):
+                del self._sources[number]
+        if not self._sources:
+            raise InputError(f"no mask given for {info.path} marks an object")
+        self._unused = set(self._sources)
+
+    @property
+    def first(self) -> int | None:
+        """The first frame with a mask; None if that is whichever frame comes first."""
+        return min(number for number in self._sources if number is not None) if None not in self._sources else None
+
+    @property
+    def paths(self) -> list[Path]:
+        """The files that are read."""
+        return [Path(source) for source in self._sources.values() if not isinstance(source, np.ndarray)]
+
+    @property
+    def unused(self) -> list[int]:
+        """Frames with a mask that have not been asked for."""
+        return sorted(number for number in self._unused if number is not None)
+
+    def take(self, number: int, is_first: bool) -> NDArray[np.uint8] | None:
+        """The mask of a frame, uint8 (H, W), or None. `is_first`: it is the first frame read."""
+        key = None if is_first and None in self._sources else number
+        if key not in self._sources:
+            return None
+        self._unused.discard(key)
+        return self._read(self._sources[key])
+
+    def _read(self, source: MaskSource) -> NDArray[np.uint8]:
+        if isinstance(source, np.ndarray):
+            if source.dtype != np.uint8 or source.shape != self._size:
+                found = f"{source.dtype} {source.shape}"
+                raise InputError(f"a mask of this clip is a uint8 array of shape {self._size}, found {found}")
+            return source
+        file = read_mask(
+            Path(source), size=self._size, clean=self._clean, resize=self._resize, may_be_empty=len(self._sources) > 1
+        )
+        if file.by_colour and file.palette:
+            return self._same_ids(file, file.palette)
+        self.palette = self.palette or file.palette
+        return file.mask
+
+    def _same_ids(self, file: MaskFile, colours: bytes) -> NDArray[np.uint8]:
+        """Give a colour the same id in every file; within one file ids go by area."""
+        table = np.zeros(256, np.uint8)
+        for number in object_ids(file.mask):
+            colour = colours[3 * number : 3 * number + 3]
+            table[number] = self._ids_of_colours.setdefault(colour, len(self._ids_of_colours) + 1)
+        palette = bytearray(self.palette or colours)
+        for colour, number in self._ids_of_colours.items():
+            palette[3 * number : 3 * number + 3] = colour
+        self.palette = bytes(palette)
+        return table[file.mask]
+
+
+def _by_frame(masks: MaskSource | Mapping[int | None, MaskSource], info: ClipInfo) -> dict[int | None, MaskSource]:
+    if isinstance(masks, Mapping):
+        return dict(masks)
+    if isinstance(masks, np.ndarray) or not Path(masks).is_dir():
+        return {None: masks}
+    files = list_pictures(Path(masks))
+    if info.path.is_dir():
+        numbers = {path.stem: number for number, path in enumerate(list_pictures(info.path))}
+    else:
+        numbers = {path.stem: int(path.stem) for path in files if path.stem.isdecimal()}
+    for path in files:
+        if path.stem not in numbers:
+            expected = f"like {next(iter(numbers))}" if info.path.is_dir() else "by its number, like 00012.png"
+            raise InputError(f"{path} does not belong to a frame of {info.path}", f"name a mask {expected}")
+    return {numbers[path.stem]: path for path in files}
+
+
+def _check_frame(
+    number: int | None, source: MaskSource, info: ClipInfo, start: int | Fraction, end: int | Fraction | None
+) -> None:
+    if number is None:
+        return
+    name = "the mask" if isinstance(source, np.ndarray) else f"the mask {source}"
+    if info.is_counted and info.num_frames and number >= info.num_frames:
+        held = f"the clip's frames are 0 to {info.num_frames - 1}"
+        raise InputError(f"{name} is for frame {number}, but {held}")
+    if (isinstance(start, int) and number < start) or (isinstance(end, int) and number >= end):
+        raise InputError(f"{name} is for frame {number}, outside of --start and --end")

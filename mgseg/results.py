@@ -1,0 +1,158 @@
+"""What a segmented clip leaves behind: masks, an overlay, scores, cut-outs. Checked before, written whole."""
+
+import os
+from contextlib import ExitStack
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from mgseg.errors import OutputError
+from mgseg.masks import DAVIS_PALETTE, read_index_map, write_mask, write_png
+from mgseg.overlay import cut_out, draw_overlay
+from mgseg.video import ClipInfo, Frame
+from mgseg.video_writer import ANIMATIONS, AnimationWriter, VideoWriter, Writer, check_suffix
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What to write; None for what is not wanted. File names are the frames' names.
+
+    Args:
+        masks: folder of indexed PNGs.
+        overlay: video (.mp4, .mkv, .webm) or animation (.gif, .webp) of the clip with coloured objects.
+        scores: folder with a folder for each object id, of 8-bit grey PNGs: probability times 255.
+        cut_outs: folder of PNGs of the objects on transparent ground.
+        overwrite: write into folders that hold pictures, and over an overlay.
+    """
+
+    masks: Path | None = None
+    overlay: Path | None = None
+    scores: Path | None = None
+    cut_outs: Path | None = None
+    overwrite: bool = False
+
+    def check(self, *inputs: Path) -> None:
+        """Refuse what would overwrite results or inputs, or cannot be written; makes the folders.
+
+        Args:
+            inputs: files and folders that are read, and must not be written to.
+
+        Raises:
+            OutputError: with the reason.
+        """
+        places = [place for place in (self.masks, self.overlay, self.scores, self.cut_outs) if place]
+        if self.overlay:
+            check_suffix(self.overlay)
+        for place in places:
+            if place.resolve() in [path.resolve() for path in inputs]:
+                raise OutputError(f"{place} is what is read; write elsewhere")
+            if not self.overwrite and _holds_results(place):
+                held = "already holds masks or pictures" if place.is_dir() else "exists"
+                raise OutputError(f"{place} {held}", "--overwrite replaces files of the same name")
+        for place in places:
+            folder = place.parent if place is self.overlay else place
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise OutputError(f"cannot make the folder {folder}: {error.strerror}") from error
+            if not os.access(folder, os.W_OK):
+                raise OutputError(f"cannot write into {folder}: no permission")
+
+
+@dataclass(frozen=True)
+class Segmented:
+    """A frame and what was found on it.
+
+    Args:
+        frame: as read.
+        mask: uint8 (H, W) index map; None for a frame before the first mask.
+        scores: uint8 (H, W) probability times 255 for each object id, if wanted.
+    """
+
+    frame: Frame
+    mask: NDArray[np.uint8] | None
+    scores: dict[int, NDArray[np.uint8]] | None = None
+
+
+class ResultWriter:
+    """Writes the frames of one clip to `outputs`. A context manager; on an error no overlay is left.
+
+    Args:
+        outputs: checked before.
+        info: of the clip.
+        palette: 768 bytes of the masks' colours; None for DAVIS's.
+    """
+
+    def __init__(self, outputs: Outputs, info: ClipInfo, palette: bytes | None) -> None:
+        self._outputs = outputs
+        self._info = info
+        self._palette = palette or DAVIS_PALETTE
+        self._exits = ExitStack()
+        self._overlay: Writer | None = None
+        self._overlay_start = Fraction(0)
+
+    def write_pictures(self, item: Segmented) -> None:
+        """Write mask, scores and cut-out; frames may come in any order."""
+        if item.mask is None:
+            return
+        name = f"{item.frame.name}.png"
+        if self._outputs.masks:
+            write_mask(self._outputs.masks / name, item.mask, self._palette)
+        if self._outputs.cut_outs:
+            cut = Image.fromarray(cut_out(item.frame.image, item.mask))
+            write_png(self._outputs.cut_outs / name, cut)
+        if self._outputs.scores:
+            for object_id, score in (item.scores or {}).items():
+                folder = self._outputs.scores / str(object_id)
+                folder.mkdir(exist_ok=True)
+                write_png(folder / name, Image.fromarray(score))
+
+    def read_mask(self, frame: Frame) -> NDArray[np.uint8] | None:
+        """A mask written before, uint8 (H, W); None without a folder of masks."""
+        return read_index_map(self._outputs.masks / f"{frame.name}.png") if self._outputs.masks else None
+
+    def write_overlay(self, item: Segmented) -> None:
+        """Add a frame to the overlay, which opens with the first; frames come in order."""
+        if not self._outputs.overlay:
+            return
+        if self._overlay is None:
+            self._overlay_start = item.frame.time
+            self._overlay = self._exits.enter_context(self._open_overlay(self._outputs.overlay))
+        image = item.frame.image
+        if item.mask is not None:
+            image = draw_overlay(image, item.mask, self._palette)
+        self._overlay.write(image, item.frame.time - self._overlay_start)
+
+    def _open_overlay(self, path: Path) -> Writer:
+        info = self._info
+        if path.suffix.lower() in ANIMATIONS:
+            return AnimationWriter(path, info.rate)
+        return VideoWriter(
+            path,
+            (info.height, info.width),
+            info.rate,
+            info.time_base,
+            pixel_aspect=info.pixel_aspect,
+            sound=info.path if info.has_audio else None,
+            sound_from=info.first_time + self._overlay_start,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._exits.__exit__(kind, error, trace)
+
+
+def _holds_results(place: Path) -> bool:
+    if place.is_dir():
+        return any(path.suffix.lower() == ".png" or path.name.isdecimal() for path in place.iterdir())
+    return place.exists()

@@ -1,0 +1,231 @@
+"""Segment a whole clip: read, Segmenter, write, overlapped by threads. Nothing is printed; progress by callback."""
+
+import time
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from math import ceil
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mgseg.device import find_device, find_precision
+from mgseg.errors import DeviceError, InputError, MgsegError
+from mgseg.given_masks import GivenMasks, MaskSource
+from mgseg.model.network import MotionGuidedSTM
+from mgseg.overlap import WriteBehind, read_ahead
+from mgseg.results import Outputs, ResultWriter, Segmented
+from mgseg.segmenter import Segmenter, SegmenterOptions
+from mgseg.video import ClipInfo, Frame, probe, read_backward, read_frames
+from mgseg.weights import load_model
+
+OnMask = Callable[[int, NDArray[np.uint8]], None]
+Progress = Callable[[int, int | None], None]
+
+
+@dataclass(frozen=True)
+class SegmentResult:
+    """What `segment_clip` did.
+
+    Args:
+        clip: as given.
+        outputs: what was written where.
+        num_frames: frames with a mask.
+        object_ids: of the objects followed to the end.
+        seconds: from the first frame read to the last file written, without loading weights.
+        problem: why this is only a part; None if it is whole.
+    """
+
+    clip: Path
+    outputs: Outputs
+    num_frames: int
+    object_ids: tuple[int, ...]
+    seconds: float
+    problem: MgsegError | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """The result as plain values."""
+        places = {name: place and str(place) for name, place in vars(self.outputs).items() if name != "overwrite"}
+        return {
+            "clip": str(self.clip),
+            **places,
+            "num_frames": self.num_frames,
+            "object_ids": list(self.object_ids),
+            "seconds": round(self.seconds, 3),
+            "frames_per_second": round(self.num_frames / self.seconds, 3),
+            "problem": None if self.problem is None else str(self.problem),
+        }
+
+
+@dataclass(frozen=True)
+class Span:
+    """Which part of a clip, and which way.
+
+    Args:
+        start: first frame, as a frame number (int) or in seconds (Fraction).
+        end: first frame that is left out, likewise; None for the clip's end.
+        both_ways: go backward from the first mask too, down to `start`.
+    """
+
+    start: int | Fraction = 0
+    end: int | Fraction | None = None
+    both_ways: bool = False
+
+
+def segment_clip(
+    clip: str | Path,
+    masks: MaskSource | Mapping[int | None, MaskSource],
+    outputs: Outputs | None = None,
+    *,
+    span: Span | None = None,
+    options: SegmenterOptions | None = None,
+    weights: str | Path = "auto",
+    model: MotionGuidedSTM | None = None,
+    device: str = "auto",
+    precision: str | None = None,
+    clean_masks: bool = False,
+    resize_masks: bool = False,
+    on_mask: OnMask | None = None,
+    progress: Progress | None = None,
+) -> SegmentResult:
+    """Follow the objects of the given masks through a clip.
+
+    Args:
+        clip: a video file or a folder of pictures.
+        masks: for the first frame, by frame number, or a folder; see `GivenMasks`. Later ones add objects or
+            correct known ones.
+        outputs: what to write.
+        span: which frames. Those before the first mask stay without, unless `span.both_ways`.
+        options: of the segmenter.
+        weights: a released name or a file; loaded when all else is checked.
+        model: in place of weights.
+        device: "auto", "cpu", "cuda", "cuda:N" or "mps".
+        precision: in place of the options'; "auto" for what suits the device.
+        clean_masks: repair masks with smooth edges or specks, which are refused otherwise.
+        resize_masks: scale masks of another size to the clip's, which are refused otherwise.
+        on_mask: called with each frame number and its mask, uint8 (H, W).
+        progress: called with the number of frames done and of all (None if unknown).
+
+    Returns:
+        What was done. If the clip breaks off after some frames, the result's `problem` says so.
+    """
+    clip, outputs, span = Path(clip), outputs or Outputs(), span or Span()
+    info = probe(clip)
+    given = GivenMasks(masks, info, span.start, span.end, clean=clean_masks, resize=resize_masks)
+    outputs.check(clip, *given.paths, *(path.parent for path in given.paths))
+    place = find_device(device)
+    options = options or SegmenterOptions()
+    options = replace(options, precision=find_precision(precision or options.precision, place))
+    segmenter = Segmenter(model or load_model(weights, place), options, place)
+    return _Run(info, given, outputs, span, segmenter, on_mask, progress).run()
+
+
+@dataclass
+class _Run:
+    """One clip on its way through the threads."""
+
+    info: ClipInfo
+    given: GivenMasks
+    outputs: Outputs
+    span: Span
+    segmenter: Segmenter
+    on_mask: OnMask | None
+    progress: Progress | None
+    done: int = 0
+
+    def run(self) -> SegmentResult:
+        begin = time.perf_counter()
+        problem: MgsegError | None = None
+        interrupt: KeyboardInterrupt | None = None
+        with ExitStack() as exits:
+            outputs = self.outputs
+            if self.span.both_ways and outputs.overlay and not outputs.masks:
+                outputs = replace(outputs, masks=Path(exits.enter_context(TemporaryDirectory(prefix="mgseg-"))))
+            writer = exits.enter_context(ResultWriter(outputs, self.info, self.given.palette))
+            try:
+                if self.span.both_ways:  # first, so that on the way forward the overlay is written in order
+                    self._backward(writer)
+                self._forward(writer)
+                problem = self._left_over()
+            except (InputError, DeviceError) as error:
+                problem = error
+            except KeyboardInterrupt as error:  # what is finished stays, the overlay too
+                interrupt = error
+            if problem and not self.done:
+                raise problem
+        if interrupt:
+            raise interrupt
+        seconds = time.perf_counter() - begin
+        return SegmentResult(self.info.path, self.outputs, self.done, self.segmenter.object_ids, seconds, problem)
+
+    def _backward(self, writer: ResultWriter) -> None:
+        first = self.given.first
+        mask = None if first is None else self.given.take(first, is_first=False)
+        if first is None or mask is None:
+            return
+        for frame in read_frames(self.info.path, first, first + 1):
+            self.segmenter.start(frame.image, mask)
+        with (
+            WriteBehind() as sink,
+            closing(read_ahead(read_backward(self.info.path, self.span.start, first))) as frames,
+        ):
+            for frame in frames:
+                sink.put(writer.write_pictures, self._finish(frame, self.segmenter.step(frame.image)))
+
+    def _forward(self, writer: ResultWriter) -> None:
+        first = self.given.first
+        begin = self.span.start if first is None or self.outputs.overlay else first
+        started = False
+        with (
+            WriteBehind() as sink,
+            closing(read_ahead(read_frames(self.info.path, begin, self.span.end))) as frames,
+        ):
+            for number, frame in enumerate(frames):
+                given = self.given.take(frame.index, is_first=number == 0)
+                if started:
+                    mask = self.segmenter.step(frame.image, given)
+                elif given is not None:
+                    mask = self.segmenter.start(frame.image, given)
+                else:
+                    known = writer.read_mask(frame) if self.span.both_ways else None
+                    sink.put(writer.write_overlay, Segmented(frame, known))
+                    continue
+                item = self._finish(frame, mask)
+                started = True
+                sink.put(writer.write_pictures, item)
+                sink.put(writer.write_overlay, item)
+
+    def _finish(self, frame: Frame, mask: NDArray[np.uint8]) -> Segmented:
+        scores = None
+        if self.outputs.scores:
+            planes = (self.segmenter.probabilities[1:] * 255 + 0.5).astype(np.uint8)
+            scores = dict(zip(self.segmenter.object_ids, planes, strict=True))
+        self.done += 1
+        if self.on_mask:
+            self.on_mask(frame.index, mask)
+        if self.progress:
+            self.progress(self.done, _count(self.info, self.span, self.given.first))
+        return Segmented(frame, mask, scores)
+
+    def _left_over(self) -> InputError | None:
+        """Masks for frames that never came, found out late when a clip does not tell its length."""
+        if not self.done:
+            return InputError(f"{self.info.path} has no frame between --start and --end")
+        if not self.given.unused:
+            return None
+        frames = ", ".join(map(str, self.given.unused))
+        return InputError(f"{self.info.path} ended before the mask(s) for frame {frames}")
+
+
+def _count(info: ClipInfo, span: Span, first: int | None) -> int | None:
+    """How many frames will have a mask, as far as can be told."""
+    if info.num_frames is None:
+        return None
+    start, end = (x if isinstance(x, int | None) else ceil(x * info.rate) for x in (span.start, span.end))
+    end = info.num_frames if end is None else min(end, info.num_frames)
+    begin = start if span.both_ways or first is None else first
+    return max(0, end - (begin or 0))

@@ -1,0 +1,278 @@
+"""segment_clip: what is written, in which order things are checked, and what happens when something breaks."""
+
+import time
+from collections.abc import Callable, Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import mgseg.results
+import mgseg.segment
+from mgseg.errors import DeviceError, InputError, MgsegError, OutputError, WeightsError
+from mgseg.masks import DAVIS_PALETTE, object_ids, write_mask
+from mgseg.overlap import WriteBehind, read_ahead
+from mgseg.results import Outputs
+from mgseg.segment import SegmentResult, Span, segment_clip
+from mgseg.segmenter import Segmenter, SegmenterOptions
+from mgseg.video import Frame, probe, read_frames
+
+Made = Any
+Run = Callable[..., SegmentResult]
+
+
+@pytest.fixture
+def run(tiny_model: Any) -> Run:
+    def segment(clip: Path, masks: Any, outputs: Outputs | None = None, **more: Any) -> SegmentResult:
+        return segment_clip(clip, masks, outputs, model=tiny_model, device="cpu", **more)
+
+    return segment
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def index_map(path: Path) -> Any:
+    return np.asarray(Image.open(path))
+
+
+def test_each_frame_gets_the_mask_that_the_segmenter_alone_gives(
+    run: Run, clip: Made, tiny_model: Any, tmp_path: Path
+) -> None:
+    result = run(clip.path, clip.masks[0], Outputs(tmp_path / "masks"))
+    segmenter = Segmenter(tiny_model, SegmenterOptions(), "cpu")
+    for frame in read_frames(clip.path):
+        image = frame.image
+        expected = segmenter.step(image) if frame.index else segmenter.start(image, clip.masks[0])
+        assert np.array_equal(index_map(tmp_path / "masks" / f"{frame.name}.png"), expected)
+    assert result.num_frames == 8
+    assert result.problem is None
+    assert result.object_ids == (1, 2)
+    assert names(tmp_path / "masks") == [f"{i:05d}.png" for i in range(8)]
+
+
+def test_masks_have_the_palette_of_the_given_mask_or_else_that_of_davis(run: Run, clip: Made, tmp_path: Path) -> None:
+    palette = bytes([0, 0, 0, 9, 200, 30]) + DAVIS_PALETTE[6:]
+    write_mask(tmp_path / "first.png", clip.masks[0], palette)
+    run(clip.path, tmp_path / "first.png", Outputs(tmp_path / "own"))
+    run(clip.path, clip.masks[0], Outputs(tmp_path / "davis"))
+    assert bytes(Image.open(tmp_path / "own" / "00003.png").getpalette() or []) == palette
+    assert bytes(Image.open(tmp_path / "davis" / "00003.png").getpalette() or []) == DAVIS_PALETTE
+
+
+def test_a_folder_of_pictures_gives_masks_of_the_same_names(run: Run, make_clip: Any, tmp_path: Path) -> None:
+    made = make_clip(tmp_path / "pictures", num_frames=3)
+    (made.path / "00002.png").rename(made.path / "last one.png")
+    run(made.path, made.masks[0], Outputs(tmp_path / "masks"))
+    assert names(tmp_path / "masks") == ["00000.png", "00001.png", "last one.png"]
+
+
+def test_a_folder_of_masks_brings_objects_when_they_appear(run: Run, clip: Made, tmp_path: Path) -> None:
+    given = tmp_path / "given"
+    given.mkdir()
+    first = np.where(clip.masks[0] == 1, 7, 0).astype(np.uint8)
+    later = np.where(clip.masks[4] == 2, 200, 0).astype(np.uint8)
+    write_mask(given / "0.png", first)
+    write_mask(given / "00002.png", np.zeros_like(first))  # states nothing
+    write_mask(given / "00004.png", later)
+    result = run(clip.path, given, Outputs(tmp_path / "masks"))
+    assert result.object_ids == (7, 200)
+    assert 200 not in object_ids(index_map(tmp_path / "masks" / "00003.png"))
+    assert (index_map(tmp_path / "masks" / "00004.png")[later == 200] == 200).all()
+
+
+def test_colours_keep_their_ids_over_several_masks(run: Run, clip: Made, tmp_path: Path) -> None:
+    colours = np.array([[0, 0, 0], [250, 0, 0], [0, 0, 250]], np.uint8)
+    first, later = colours[clip.masks[0]], colours[np.where(clip.masks[5] == 2, 2, 0)]
+    Image.fromarray(first).save(tmp_path / "a.png")
+    Image.fromarray(later).save(tmp_path / "b.png")
+    run(clip.path, {0: tmp_path / "a.png", 5: tmp_path / "b.png"}, Outputs(tmp_path / "masks"))
+    picture = Image.open(tmp_path / "masks" / "00005.png")
+    disc = np.asarray(picture.convert("RGB"))[clip.masks[5] == 2]
+    assert (disc == [0, 0, 250]).all()
+
+
+def test_both_ways_covers_the_clip_and_one_way_only_what_follows(run: Run, clip: Made, tmp_path: Path) -> None:
+    masks = {5: clip.masks[5]}
+    run(clip.path, masks, Outputs(tmp_path / "on"))
+    both = run(clip.path, masks, Outputs(tmp_path / "both", overlay=tmp_path / "o.mkv"), span=Span(both_ways=True))
+    assert names(tmp_path / "on") == ["00005.png", "00006.png", "00007.png"]
+    assert len(names(tmp_path / "both")) == both.num_frames == 8
+    assert len(list(read_frames(tmp_path / "o.mkv"))) == 8
+
+
+def test_going_backward_is_going_forward_through_the_reversed_clip(run: Run, make_clip: Any, tmp_path: Path) -> None:
+    made = make_clip(tmp_path / "pictures", num_frames=5)
+    turned = tmp_path / "turned"
+    turned.mkdir()
+    for number, path in enumerate(sorted(made.path.iterdir(), reverse=True)):
+        (turned / f"{number:05d}.png").write_bytes(path.read_bytes())
+    run(made.path, {4: made.masks[4]}, Outputs(tmp_path / "a"), span=Span(both_ways=True))
+    run(turned, made.masks[4], Outputs(tmp_path / "b"))
+    for number in range(5):
+        ours, theirs = tmp_path / "a" / f"{number:05d}.png", tmp_path / "b" / f"{4 - number:05d}.png"
+        assert np.array_equal(index_map(ours), index_map(theirs))
+
+
+def test_without_masks_the_overlay_still_shows_the_backward_pass(run: Run, clip: Made, tmp_path: Path) -> None:
+    masks = {7: clip.masks[7]}
+    run(clip.path, masks, Outputs(overlay=tmp_path / "o.mkv"), span=Span(both_ways=True))
+    seen: dict[int, Any] = {}
+    run(clip.path, masks, on_mask=lambda number, mask: seen.update({number: mask}), span=Span(both_ways=True))
+    assert sorted(seen) == list(range(8))
+    shown = next(read_frames(tmp_path / "o.mkv")).image.astype(int)
+    plain = next(read_frames(clip.path)).image.astype(int)
+    changed = abs(shown - plain).sum(-1) > 60
+    assert (changed & (seen[0] > 0)).sum() > 0.8 * (seen[0] > 0).sum() > 0
+    assert names(tmp_path) == ["o.mkv"]
+
+
+@pytest.mark.parametrize("span", [Span(2, 5), Span(Fraction(2 * 1001, 30000), Fraction(5 * 1001, 30000))])
+def test_start_and_end_are_frames_or_times(run: Run, clip: Made, tmp_path: Path, span: Span) -> None:
+    seen: list[tuple[int, int | None]] = []
+    result = run(
+        clip.path,
+        clip.masks[2],
+        Outputs(tmp_path / "masks", overlay=tmp_path / "o.mp4"),
+        span=span,
+        progress=lambda done, total: seen.append((done, total)),
+    )
+    assert names(tmp_path / "masks") == ["00002.png", "00003.png", "00004.png"]
+    assert [frame.time for frame in read_frames(tmp_path / "o.mp4")] == [Fraction(i * 1001, 30000) for i in range(3)]
+    assert seen == [(1, 3), (2, 3), (3, 3)]
+    assert result.to_json()["num_frames"] == 3
+
+
+def test_scores_are_the_probabilities_of_each_object(run: Run, clip: Made, tiny_model: Any, tmp_path: Path) -> None:
+    run(clip.path, clip.masks[0], Outputs(scores=tmp_path / "s"), span=Span(end=2))
+    segmenter = Segmenter(tiny_model, SegmenterOptions(), "cpu")
+    first, second = read_frames(clip.path, end=2)
+    segmenter.start(first.image, clip.masks[0])
+    segmenter.step(second.image)
+    assert names(tmp_path / "s") == ["1", "2"]
+    for slot, object_id in enumerate(segmenter.object_ids, 1):
+        stored = index_map(tmp_path / "s" / str(object_id) / "00001.png") / 255
+        assert abs(stored - segmenter.probabilities[slot]).max() <= 0.5 / 255 + 1e-6
+
+
+def test_cut_outs_show_the_objects_on_transparent_ground(run: Run, clip: Made, tmp_path: Path) -> None:
+    run(clip.path, clip.masks[0], Outputs(cut_outs=tmp_path / "c"), span=Span(end=1))
+    rgba = index_map(tmp_path / "c" / "00000.png")
+    frame = next(read_frames(clip.path)).image
+    inside = clip.masks[0] > 0
+    assert np.array_equal(rgba[..., 3] == 255, inside)
+    assert np.array_equal(rgba[inside][:, :3], frame[inside])
+
+
+def test_a_cut_clip_is_segmented_as_far_as_it_goes(run: Run, make_clip: Any, tmp_path: Path) -> None:
+    made = make_clip(tmp_path / "whole.mkv", num_frames=20, codec="mjpeg", pix_fmt="yuvj420p")
+    cut = tmp_path / "cut.mkv"
+    cut.write_bytes(made.path.read_bytes()[: made.path.stat().st_size // 2])
+    result = run(cut, made.masks[0], Outputs(tmp_path / "masks", overlay=tmp_path / "o.mp4"))
+    count = len(names(tmp_path / "masks"))
+    assert 0 < count < 20
+    assert result.num_frames == count
+    assert f"{count} of 20" in str(result.problem)
+    assert len(list(read_frames(tmp_path / "o.mp4"))) == count
+
+
+@pytest.mark.parametrize("problem", [OutputError("disk full"), InputError("broken"), KeyboardInterrupt()])
+def test_an_error_in_the_reader_or_writer_ends_the_run(
+    run: Run, clip: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, problem: BaseException
+) -> None:
+    def read(*_: Any) -> Iterator[Frame]:
+        frames = list(read_frames(clip.path))
+        yield from frames[:4]
+        if not isinstance(problem, OutputError):
+            raise problem
+
+    def write(path: Path, mask: Any, palette: bytes) -> None:
+        if path.name == "00002.png" and isinstance(problem, OutputError):
+            raise problem
+        write_mask(path, mask, palette)
+
+    monkeypatch.setattr(mgseg.segment, "read_frames", read)
+    monkeypatch.setattr(mgseg.results, "write_mask", write)
+    outputs = Outputs(tmp_path / "masks", overlay=tmp_path / "o.mp4")
+    begin = time.perf_counter()
+    if isinstance(problem, InputError):
+        assert run(clip.path, clip.masks[0], outputs).problem is problem
+    else:
+        with pytest.raises(type(problem)):
+            run(clip.path, clip.masks[0], outputs)
+    assert time.perf_counter() - begin < 30
+    kept = [name for name in names(tmp_path / "masks") if name < "00002.png"]
+    assert kept == ["00000.png", "00001.png"]
+    assert (tmp_path / "o.mp4").exists() != isinstance(problem, OutputError)
+    assert not list(tmp_path.rglob("*.part"))
+
+
+def test_reading_ahead_and_writing_behind_hold_no_more_than_their_depth() -> None:
+    fetched: list[int] = []
+
+    def source() -> Iterator[int]:
+        for number in range(100):
+            fetched.append(number)
+            yield number
+
+    written: list[int] = []
+
+    def write(number: int) -> None:
+        time.sleep(0.001)
+        written.append(number)
+
+    with WriteBehind(depth=2) as sink:
+        for number in read_ahead(source(), depth=3):
+            assert len(fetched) <= number + 1 + 4
+            sink.put(write, number)
+            assert number - len(written) <= 3
+    assert written == list(range(100))
+
+
+def _bad_inputs(clip: Made, folder: Path) -> dict[str, tuple[type[MgsegError], str, dict[str, Any]]]:
+    mask = clip.masks[0]
+    write_mask(folder / "small.png", mask[::2, ::2].copy())
+    (folder / "full").mkdir(exist_ok=True)
+    write_mask(folder / "full" / "00000.png", mask)
+    return {
+        "no clip": (InputError, "no such file", {"clip": folder / "none.mp4"}),
+        "no mask": (InputError, "no such mask", {"masks": folder / "none.png"}),
+        "mask size": (InputError, "48x32, the clip 96x64", {"masks": folder / "small.png"}),
+        "array size": (InputError, "array of shape", {"masks": mask[::2]}),
+        "mask beyond": (InputError, "frames are 0 to 7", {"masks": {8: mask}}),
+        "mask outside": (InputError, "outside of --start", {"masks": {1: mask}, "span": Span(2)}),
+        "mask of no frame": (InputError, "does not belong", {"clip": folder / "full", "masks": folder}),
+        "held masks": (OutputError, "already holds", {"outputs": Outputs(folder / "full")}),
+        "own clip": (OutputError, "what is read", {"outputs": Outputs(overlay=clip.path, overwrite=True)}),
+        "overlay kind": (OutputError, "not known", {"outputs": Outputs(overlay=folder / "o.txt")}),
+        "folder is a file": (OutputError, "cannot make", {"outputs": Outputs(folder / "small.png" / "x")}),
+        "device": (DeviceError, "unknown device", {"device": "abacus"}),
+        "weights": (WeightsError, "no weights", {}),
+    }
+
+
+BAD = ["no clip", "no mask", "mask size", "array size", "mask beyond", "mask outside", "mask of no frame", "held masks"]
+BAD += ["own clip", "overlay kind", "folder is a file", "device", "weights"]
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_is_refused_before_weights_are_read(case: str, clip: Made, tmp_path: Path) -> None:
+    kind, text, arguments = _bad_inputs(clip, tmp_path)[case]
+    given = {"clip": clip.path, "masks": clip.masks[0], "outputs": None, **arguments}
+    with pytest.raises(kind, match=text):
+        segment_clip(weights=tmp_path / "absent.pth", **given)
+
+
+def test_a_mask_beyond_the_end_is_told_even_if_the_clip_hid_its_length(
+    run: Run, make_clip: Any, tmp_path: Path
+) -> None:
+    made = make_clip(tmp_path / "c.mkv", num_frames=3)
+    assert not probe(made.path).is_counted
+    result = run(made.path, {0: made.masks[0], 9: made.masks[2]})
+    assert "frame 9" in str(result.problem)
+    with pytest.raises(InputError, match="no frame between"):
+        run(made.path, made.masks[0], span=Span(5))

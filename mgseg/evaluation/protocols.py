@@ -24,7 +24,7 @@ ZERO_255 = "0/255 masks have an object in DAVIS 2016's protocol alone; elsewhere
 
 def score_split(
     split: Split, results: Path, *, workers: int = 1, progress: Callable[[int, int], None] | None = None
-) -> tuple[list[ObjectScore], list[str]]:
+) -> tuple[tuple[ObjectScore, ...], tuple[str, ...]]:
     """Score masks against the ground truth of a split.
 
     Args:
@@ -57,7 +57,7 @@ def score_split(
         notes += remarks
     if not objects:
         raise DatasetError(f"{split.dataset} {split.name} has no object with a frame to score")
-    return objects, notes
+    return tuple(objects), tuple(notes)
 
 
 def frame_pairs(split: Split, results: Path) -> dict[str, dict[str, FramePair]]:

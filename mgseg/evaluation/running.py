@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -13,6 +13,7 @@ import torch.distributed as dist
 from numpy.typing import NDArray
 
 from mgseg.data.catalog import Sequence, Split
+from mgseg.device import find_device, find_precision
 from mgseg.errors import DatasetError, OutputError
 from mgseg.evaluation.record import code_version, read_run, write_run
 from mgseg.evaluation.scoring import ids_of, read_index_map
@@ -50,11 +51,12 @@ def run_split(
     *,
     weights: str | Path = AUTO,
     device: torch.device | str | None = None,
+    precision: str | None = None,
     resume: bool = False,
     overwrite: bool = False,
     shared: bool = False,
     progress: Callable[[int, int], None] | None = None,
-) -> dict[str, Any]:
+) -> tuple[dict[str, Any], bool]:
     """Segment each sequence of a split from its given masks into `output/SEQUENCE/FRAME.png`.
 
     An object is given in the first frame whose annotation shows it. A sequence's folder appears whole or not at
@@ -64,18 +66,20 @@ def run_split(
         split: what to segment.
         output: folder of the results, made if need be.
         progress: called with (frames done, frames in all) of this process.
-        model, options, weights, device, resume, overwrite, shared: see `evaluate.evaluate_split`.
+        resume, overwrite: see `evaluate.Files`.
+        model, options, weights, device, precision, shared: see `evaluate.evaluate_split`.
 
     Returns:
-        The record of the run, which `output` keeps as well, with "process", the number of this one.
+        The record of the run, which `output` keeps as well, and whether this is its first process.
 
     Raises:
         OutputError: there are results already, or other ones than `resume` needs; the folder cannot be written.
         DatasetError: a picture or mask is missing or of another size.
     """
     rank, processes = (dist.get_rank(), dist.get_world_size()) if shared else (0, 1)
+    place = model.mean.device if model and device is None else find_device(str(device or "auto"))
     options = options or SegmenterOptions()
-    place = torch.device(device or (model.mean.device if model else "cuda" if torch.cuda.is_available() else "cpu"))
+    options = replace(options, precision=find_precision(precision or options.precision, place))
     path = None if model else find_weights(choose_weights(place.type) if weights == AUTO else weights)
     record = _record(split, path, options, place, processes)
     plan: list[list[str]] = []
@@ -98,7 +102,7 @@ def run_split(
         record["speed"] = speed.to_dict()
     if rank == 0:
         write_run(output, record)
-    return record | {"process": rank}
+    return record, rank == 0
 
 
 def _record(

@@ -1,0 +1,67 @@
+"""Zips of masks in the layouts of the evaluation servers, checked before they are written.
+
+DAVIS: SEQUENCE/FRAME.png, every frame. YouTube-VOS: Annotations/VIDEO/FRAME.png, the frames of meta.json.
+"""
+
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from PIL import Image
+
+from mgseg.data.catalog import Sequence, Split
+from mgseg.errors import DatasetError, InputError, OutputError
+from mgseg.evaluation.scoring import VOID, ids_of, read_index_map
+
+PREFIX = {"davis16": "", "davis17": "", "youtube-vos": "Annotations/"}
+DATE = (1980, 1, 1, 0, 0, 0)  # one and the same in every zip: equal masks make equal files
+
+
+def write_submission(split: Split, results: Path, archive: Path) -> None:
+    """Check the masks of a split and write them into the zip that its server takes.
+
+    Args:
+        split: what is submitted.
+        results: folder of `SEQUENCE/FRAME.png`.
+        archive: the zip; appears whole or not at all.
+
+    Raises:
+        InputError: a sequence or frame is missing, or a mask is not indexed, of another size, or holds an id that
+            was not given.
+        DatasetError: a sequence has no mask that gives its objects.
+        OutputError: the zip cannot be written.
+    """
+    files = [pair for sequence in split.sequences for pair in _checked(sequence, split.protocol, results)]
+    part = archive.with_name(archive.name + ".part")
+    try:
+        with zipfile.ZipFile(part, "w", zipfile.ZIP_STORED) as file:  # PNG is deflated already
+            for name, path in files:
+                entry = zipfile.ZipInfo(PREFIX[split.protocol] + name, DATE)
+                entry.external_attr = 0o644 << 16
+                file.writestr(entry, path.read_bytes())
+        part.replace(archive)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise OutputError(f"cannot write {archive}: {error.strerror}") from error
+
+
+def _checked(sequence: Sequence, protocol: str, results: Path) -> Iterator[tuple[str, Path]]:
+    """Yield the zip's name and the file of each mask of a sequence that has passed."""
+    if not sequence.masks:
+        raise DatasetError(f"{sequence.name} has no mask that gives its objects")
+    given = [read_index_map(path) for path in sequence.masks.values()]
+    known = {i for mask in given for i in ids_of(mask)} - {VOID}
+    for frame in sequence.saved:
+        path = results / sequence.name / f"{frame}.png"
+        if not path.is_file():
+            raise InputError(f"{path} is missing", "a submission holds every sequence and every frame that counts")
+        mask = read_index_map(path)
+        if mask.shape != given[0].shape:
+            sizes = [f"{shape[1]}x{shape[0]}" for shape in (mask.shape, given[0].shape)]
+            raise InputError(f"{path} is {sizes[0]}, the sequence {sizes[1]}")
+        with Image.open(path) as picture:
+            if picture.mode != "P":
+                raise InputError(f"{path} has no palette", "servers take indexed PNG, as mgseg writes it")
+        if protocol != "davis16" and (extra := set(ids_of(mask)) - known):
+            raise InputError(f"{path} holds ids {sorted(extra)}; the sequence has {sorted(known)}")
+        yield f"{sequence.name}/{frame}.png", path

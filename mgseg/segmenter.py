@@ -183,7 +183,7 @@ class Segmenter:
 
     def _to_network(self, frame: NDArray[np.uint8]) -> Tensor:
         """Return the frame as the network sees it, before padding: float (1, 3, h, w) in [0, 1]."""
-        image = torch.from_numpy(np.ascontiguousarray(frame)).to(self.device)
+        image = torch.from_numpy(frame.copy()).to(self.device)
         image = image.permute(2, 0, 1).unsqueeze(0).float() / 255
         return _resize(image, self._network_size())
 

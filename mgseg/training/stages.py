@@ -39,6 +39,8 @@ class StageConfig:
         keep: share of the pixels in the cross-entropy, the hardest ones.
         jaccard: weight of the soft Jaccard loss beside the cross-entropy.
         clip_norm: longest gradient; 0: no clipping.
+        prior_jitter: move and scale the motion prior's Gaussian at random, as OSMN does in training; the paper
+            does not say whether it does.
         ema: decay of the moving average of the weights, which is what gets saved and scored; 0: none.
         max_frames: frames of a video in the sequence stage, a random stretch; 0: all.
         step_every: frames between two optimiser steps in the sequence stage; 0: one step at the video's end.
@@ -62,6 +64,7 @@ class StageConfig:
     keep: Schedule = field(default_factory=lambda: steps(1))
     jaccard: float = 0.0
     clip_norm: float = 0.0
+    prior_jitter: bool = False
     ema: float = 0.0
     max_frames: int = 0
     step_every: int = 0
@@ -89,6 +92,7 @@ _SHORT = {  # what the three stages of a short budget share
     "cosine": True,
     "jaccard": 0.5,
     "clip_norm": 5.0,
+    "prior_jitter": True,
     "ema": 0.999,
 }
 

@@ -76,6 +76,8 @@ class _Run:
         sources = build_sources(config, options)
         found = find_checkpoint(options.out) if options.resume else None
         model = build_model(options, processes.device)
+        if model.motion_prior is not None:
+            model.motion_prior.jitter = config.prior_jitter
         self.updater = Updater(model, config, processes, options.precision)
         state = load_checkpoint(found) if found else {}
         if state:

@@ -87,6 +87,10 @@ class MemoryBank:
         used = len(self._slots)  # slots are dense: a freed one is filled before the next read
         return self._keys[:, :, :used].flatten(2), self._values[:, :, :used].flatten(2)
 
+    def detach(self) -> None:
+        """Cut what is remembered off the graph that made it: in training no later frame goes back through it."""
+        self._keys, self._values = self._keys.detach(), self._values.detach()
+
     def _drop_previous(self) -> None:
         """Decide, before a newer frame comes, whether the previous one stays as a kept frame."""
         frame, self._previous = self._previous, None

@@ -110,10 +110,11 @@ def build_sources(config: StageConfig, options: TrainOptions) -> Sources:
         where = split.frames_root, split.masks_root, trained
         single = split.protocol == "davis16"
         clips.append(Clips(*where, of_clips, single_object=single, donors=stills))
-        sequences.append(Sequences(*where, single_object=single))
+        sequences.append(Sequences(*where, single_object=single, shorter_side=round(config.size.at(0))))
     known = {name for split in held_out for name in split.names}
     if lost := [name for name in options.hold_out if name not in known]:
         raise DatasetError(f"no sequence {lost[0]!r} to hold out in {', '.join(options.clips) or 'no clips'}")
+    _check_kinds(config.stage, stills, clips)
     for source in stills:
         source.donors = stills
     return Sources(stills, clips, sequences, held_out)
@@ -160,3 +161,10 @@ def _find_training_split(text: str) -> Split:
         return find_split(dataset, "train", Path(folder))
     has_lists = (Path(folder) / "ImageSets").is_dir() or (Path(folder) / "train").is_dir()
     return find_split(folder, "train" if has_lists else "all", None)
+
+
+def _check_kinds(stage: str, stills: list[Stills], clips: list[Clips]) -> None:
+    if stage != "static" and not clips:
+        raise DatasetError(f"the {stage} stage trains on clips, and none are named", "name them with --clips")
+    if not stills and not clips:
+        raise DatasetError("the static stage trains on stills, and none are named", "name them with --static")

@@ -1,6 +1,7 @@
 """The two pictures of a run, drawn with Pillow: its curve, and predictions beside the ground truth."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -50,19 +51,32 @@ def draw_curve(records: Sequence[Record], path: Path) -> None:
     _save(image, path)
 
 
-def draw_predictions(images: Tensor, truth: Tensor, prediction: Tensor, path: Path, rows: int = 4) -> None:
-    """Draw first frame with its mask, last frame with its ground truth, last frame with the prediction; a row a clip.
+@dataclass(frozen=True)
+class Picture:
+    """What can be looked at of a training step.
+
+    Attributes:
+        images: float (B, T, 3, H, W) in [0, 1].
+        masks: the truth, (B, T, H, W) integers; 255 is ignored.
+        prediction: (B, H, W) integers, of the last frame.
+    """
+
+    images: Tensor
+    masks: Tensor
+    prediction: Tensor
+
+
+def draw_predictions(picture: Picture, path: Path, rows: int = 4) -> None:
+    """Draw the first frame with its mask, the last with its truth and with its prediction; a row a clip.
 
     Args:
-        images: float (B, T, 3, H, W) in [0, 1].
-        truth: (B, T, H, W) integers; 255 is ignored and shown grey.
-        prediction: (B, H, W) integers of the last frame.
+        picture: of a step; pixels that are ignored become grey.
         path: of the PNG.
         rows: clips at most.
     """
-    pictures = images[:rows].detach().float().cpu().permute(0, 1, 3, 4, 2).numpy() * 255
-    masks = truth[:rows].cpu().numpy()
-    predicted = prediction[:rows].cpu().numpy()
+    pictures = picture.images[:rows].detach().float().cpu().permute(0, 1, 3, 4, 2).numpy() * 255
+    masks = picture.masks[:rows].cpu().numpy()
+    predicted = picture.prediction[:rows].cpu().numpy()
     lines = [
         np.concatenate([_tint(clip[0], m[0]), _tint(clip[-1], m[-1]), _tint(clip[-1], p)], axis=1)
         for clip, m, p in zip(pictures, masks, predicted, strict=True)

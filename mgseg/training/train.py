@@ -3,7 +3,7 @@
 import signal
 import threading
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from itertools import count
@@ -15,17 +15,17 @@ import torch
 
 from mgseg.errors import MgsegError, OutputError
 from mgseg.segmenter import SegmenterOptions
-from mgseg.training.batches import Drawing, Step, StepPlan, plan_step, steps_of
+from mgseg.training.batches import Drawing, StepPlan, plan_step
 from mgseg.training.build import Sources, TrainOptions, build_model, build_sources
 from mgseg.training.checkpoint import checkpoint_path, drop_old, find_checkpoint, load_checkpoint
 from mgseg.training.distributed import Processes, join
 from mgseg.training.log import Record, RunLog
-from mgseg.training.objective import clip_outcome
 from mgseg.training.pictures import draw_curve, draw_predictions
 from mgseg.training.schedule import Clock
 from mgseg.training.stages import StageConfig
 from mgseg.training.updater import Updater
 from mgseg.training.validation import validate
+from mgseg.training.work import ClipWork, VideoWork
 from mgseg.weights import save_weights
 
 Notify = Callable[[Record], None]
@@ -87,7 +87,7 @@ class _Run:
         self.clock = Clock(config.num_steps, options.minutes, state.get("seconds", 0.0))
         self.held_out = sources.held_out
         self._last_save = time.monotonic()
-        self._steps = self._draw(sources)
+        self.work = self._work(sources)
         options.out.mkdir(parents=True, exist_ok=True)
         if processes.is_main:
             board = options.out / "tensorboard" if options.tensorboard else None
@@ -96,7 +96,7 @@ class _Run:
 
     def train(self, stopped: threading.Event) -> TrainResult:
         """Run to the end of the schedule or to a signal."""
-        with closing(self._steps):  # ends the workers
+        with closing(self.work):  # ends the workers
             while True:
                 progress, stop = self.processes.furthest(self.clock.progress(self.step), stopped.is_set())
                 if stop or progress >= 1:
@@ -109,45 +109,29 @@ class _Run:
                     self._save()
 
     def _one_step(self) -> None:
-        began = time.monotonic()
-        step = next(self._steps)
-        plan = step.plan
-        # The jitter of the motion prior draws from torch's generator: a number a step, so nothing need be saved.
-        torch.manual_seed((self.options.seed << 32) + (plan.step << 8) + self.processes.rank)
-        batch = step.render(self.processes.device)
-        drawn = time.monotonic()
-        with self.updater.autocast():
-            keep = self.config.keep.at(plan.progress)
-            outcome = clip_outcome(self.updater.model, batch, keep, self.config.jaccard)
-        self.updater.backward(outcome.loss)
-        norm = self.updater.update(plan.step, plan.progress)
+        # The jitter of the motion prior draws from torch's generator: a seed a step, so no state need be saved.
+        torch.manual_seed((self.options.seed << 32) + (self.step << 8) + self.processes.rank)
+        result = self.work.step()
         self.step += 1
         if not self.processes.is_main:
             return
-        for problem in step.problems:
+        for problem in result.problems:
             self._write("problem", message=problem)
-        self.log.add(
-            {
-                "loss": float(outcome.loss.detach()),
-                "iou": float(outcome.iou),
-                "norm": norm,
-                "waiting": drawn - began,
-                "step_seconds": time.monotonic() - began,
-            }
-        )
+        self.log.add(result.values)
         if self.step % self.options.log_every == 0:
-            self._write_means(plan)
-        if self.step % self.options.validate_every == 0:
-            path = self.options.out / f"predictions-{self.step:08d}.png"
-            draw_predictions(batch.images, batch.masks, outcome.prediction, path)
+            self._write_means(result.plan)
+        if self.step % self.options.validate_every == 0 and result.picture:
+            draw_predictions(result.picture, self.options.out / f"predictions-{self.step:08d}.png")
 
-    def _draw(self, sources: Sources) -> Generator[Step, None, None]:
+    def _work(self, sources: Sources) -> ClipWork | VideoWork:
+        if self.config.stage == "sequence":
+            return VideoWork(self.updater, sources.sequences, self._plans(), self.options.seed)
         on_cpu = self.processes.device.type == "cpu"
         workers = self.options.num_workers
         if workers is None:
             workers = 1 if on_cpu else 16
         drawing = Drawing(sources.stills, sources.clips, self.options.seed, self.processes, render=on_cpu)
-        return steps_of(drawing, self._plans(), workers)
+        return ClipWork(self.updater, drawing, self._plans(), workers)
 
     def _plans(self) -> Iterator[StepPlan]:
         for step in count(self.step):

@@ -73,8 +73,8 @@ def evaluate_split(
         results: folder of masks to score; nothing is segmented.
         files: what to write; nothing by default.
         score: score where there is ground truth; False: only segment.
-        shared: share the sequences out over torch.distributed's default group; its first process alone scores.
-            Needs a folder of masks that all processes see.
+        shared: share the sequences out over torch.distributed's default group, made from torchrun's variables if
+            need be; its first process alone scores. Needs a folder of masks that all of them see.
         workers: processes that score; with more than 1, a script that calls this needs the usual
             `if __name__ == "__main__":`.
         progress: called with ("segment" or "score", frames done, frames in all).

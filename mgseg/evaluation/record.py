@@ -41,7 +41,7 @@ def code_version() -> dict[str, str | None]:
         number = version("mgseg")
     except PackageNotFoundError:
         number = None
-    return {"mgseg": number, "commit": _commit(Path(__file__).resolve().parents[1])}
+    return {"mgseg": number, "commit": _commit(Path(__file__).resolve().parents[2])}
 
 
 def _commit(checkout: Path) -> str | None:

@@ -1,8 +1,10 @@
 """Segmenting the sequences of a split into a folder of masks: resumable by sequence, shared out over processes."""
 
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
+from datetime import timedelta
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -24,6 +26,7 @@ from mgseg.segmenter import Segmenter, SegmenterOptions
 from mgseg.video import Frame, read_frames
 from mgseg.weights import AUTO, choose_weights, find_weights, load_model, sha256_of
 
+PATIENCE = timedelta(days=2)  # for the process with the longest share
 PART = ".part"  # the folder of a sequence that is not done
 INCIDENTAL = {"device", "processes", "torch", "mgseg", "commit", "speed"}  # may differ where a run is resumed
 
@@ -76,7 +79,8 @@ def run_split(
         OutputError: there are results already, or other ones than `resume` needs; the folder cannot be written.
         DatasetError: a picture or mask is missing or of another size.
     """
-    rank, processes = (dist.get_rank(), dist.get_world_size()) if shared else (0, 1)
+    rank, processes = _join() if shared else (0, 1)
+    device = _own_device(str(device or "auto")) if shared else device
     place = model.mean.device if model and device is None else find_device(str(device or "auto"))
     options = options or SegmenterOptions()
     options = replace(options, precision=find_precision(precision or options.precision, place))
@@ -148,6 +152,19 @@ def _share(sequences: list[Sequence], processes: int) -> list[list[str]]:
         plan[least].append(sequence.name)
         load[least] += len(sequence.frames)
     return plan
+
+
+def _join() -> tuple[int, int]:
+    """Return rank and number of the processes; the group is made from torchrun's variables if there is none."""
+    if not dist.is_initialized():
+        dist.init_process_group("gloo", timeout=PATIENCE)
+    return dist.get_rank(), dist.get_world_size()
+
+
+def _own_device(name: str) -> str:
+    """Give each of a machine's processes another CUDA device, where no particular one was asked for."""
+    place = find_device(name)
+    return f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if place.type == "cuda" and place.index is None else name
 
 
 def _from_first(plan: list[list[str]]) -> list[list[str]]:

@@ -1,0 +1,254 @@
+"""`mgseg eval`: flags only; the work is `mgseg.evaluate.evaluate_split`."""
+
+import os
+from collections.abc import Mapping
+from contextlib import ExitStack
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Self
+
+import typer
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+
+from mgseg.cli import console
+from mgseg.errors import InputError
+
+if TYPE_CHECKING:
+    from mgseg.evaluation.report import Report
+    from mgseg.segmenter import SegmenterOptions
+
+_DATA, _RESULTS, _NETWORK = "Data", "Results", "Network"
+
+
+class Precision(StrEnum):
+    """Of the network's arithmetic."""
+
+    auto = "auto"
+    float32 = "float32"
+    bfloat16 = "bfloat16"
+    float16 = "float16"
+
+
+def _option(*names: str, panel: str, text: str, **more: Any) -> Any:
+    return typer.Option(*names, rich_help_panel=panel, help=text, **more)
+
+
+def evaluate(
+    dataset: Annotated[
+        str,
+        _option(
+            "--dataset",
+            panel=_DATA,
+            text="davis16, davis17, youtube-vos-2018, youtube-vos-2019, or a folder in the layout of one of them.",
+        ),
+    ] = "youtube-vos-2019",
+    split: Annotated[
+        str | None,
+        _option("--split", panel=_DATA, text="As valid, valid_all_frames, val.", show_default="valid, DAVIS: val"),
+    ] = None,
+    data: Annotated[
+        Path | None, _option("--data", panel=_DATA, text="Folder of the datasets, or of this one.", envvar="MGSEG_DATA")
+    ] = None,
+    sequence: Annotated[
+        list[str] | None, _option("--sequence", panel=_DATA, text="Only this sequence; repeatable.")
+    ] = None,
+    sequence_list: Annotated[
+        Path | None, _option("--sequence-list", panel=_DATA, text="Only those of this text file, a name a line.")
+    ] = None,
+    results: Annotated[
+        Path | None, _option("--results", panel=_DATA, text="Score these masks, DIR/SEQUENCE/FRAME.png; run nothing.")
+    ] = None,
+    output: Annotated[
+        Path | None,
+        _option(
+            *("--output", "-o"), panel=_RESULTS, text="Folder for the masks.", show_default="DATASET_SPLIT_masks here"
+        ),
+    ] = None,
+    no_score: Annotated[bool, _option("--no-score", panel=_RESULTS, text="Only run.")] = False,
+    resume: Annotated[
+        bool, _option("--resume", panel=_RESULTS, text="Go on with a run that was interrupted: done sequences stay.")
+    ] = False,
+    overwrite: Annotated[bool, _option("--overwrite", panel=_RESULTS, text="Replace results that are there.")] = False,
+    archive: Annotated[
+        Path | None,
+        _option(
+            "--zip",
+            panel=_RESULTS,
+            text="Zip for the dataset's server, checked before it is written.",
+            show_default="where there is no ground truth: DATASET_SPLIT.zip here",
+        ),
+    ] = None,
+    page: Annotated[
+        Path | None, _option("--report", panel=_RESULTS, text="HTML page with curves, worst objects and frames.")
+    ] = None,
+    as_json: Annotated[bool, _option("--json", panel=_RESULTS, text="Print JSON in place of the table.")] = False,
+    as_csv: Annotated[bool, _option("--csv", panel=_RESULTS, text="Print CSV in place of the table.")] = False,
+    workers: Annotated[
+        int | None, _option("--workers", panel=_RESULTS, text="Processes that score.", min=1, show_default="all cores")
+    ] = None,
+    weights: Annotated[
+        str, _option("--weights", panel=_NETWORK, text="A name from `mgseg weights list`, or a file.")
+    ] = "auto",
+    device: Annotated[str, _option("--device", panel=_NETWORK, text="auto, cpu, cuda, cuda:N or mps.")] = "auto",
+    precision: Annotated[
+        Precision, _option("--precision", panel=_NETWORK, text="Of the arithmetic; auto: what suits the device.")
+    ] = Precision.auto,
+    size: Annotated[
+        int, _option("--size", panel=_NETWORK, text="Shorter side that the network sees; 0: the clip's own.", min=0)
+    ] = 480,
+    memory_every: Annotated[
+        int, _option("--memory-every", panel=_NETWORK, text="Remember every so many frames.", min=1)
+    ] = 5,
+    memory_size: Annotated[
+        int, _option("--memory-size", panel=_NETWORK, text="Frames remembered at most; 0: no bound.", min=0)
+    ] = 10,
+    flip: Annotated[
+        bool, _option("--flip", panel=_NETWORK, text="Average with the mirrored clip: twice the work.")
+    ] = False,
+) -> None:
+    """Run a benchmark and score it, or score masks that are there.
+
+    [dim]mgseg eval --dataset davis16 --data DAVIS --report davis16.html[/dim]
+
+    Protocols of DAVIS 2016 and 2017 and of YouTube-VOS. Under torchrun the sequences are shared out.
+    """
+    if as_json and as_csv:
+        raise typer.BadParameter("JSON or CSV, one of them", param_hint="--csv")
+    if results and (output or resume or overwrite or no_score):
+        hint = "--output, --resume, --overwrite, --no-score"
+        raise typer.BadParameter("these belong to a run, and --results runs nothing", param_hint=hint)
+    from mgseg.data.catalog import find_split
+    from mgseg.evaluate import Files, evaluate_split
+
+    found = find_split(dataset, split or ("val" if dataset.startswith("davis") else "valid"), data)
+    if names := [*(sequence or []), *(_read_names(sequence_list) if sequence_list else [])]:
+        found = found.only(names)
+    label = f"{found.dataset}_{found.name}"
+    masks = None if results else output or Path(f"{label}_masks")
+    archive = archive or (None if found.has_truth or no_score else Path(f"{label}.zip"))
+    with _Progress() as progress:
+        report = evaluate_split(
+            found,
+            options=None if results else _segmenter_options(size, memory_every, memory_size, flip),
+            weights=weights,
+            device=device,
+            precision=precision.value,
+            results=results,
+            files=Files(masks=masks, resume=resume, overwrite=overwrite, archive=archive, page=page),
+            score=not no_score,
+            shared=int(os.environ.get("WORLD_SIZE", 1)) > 1,
+            workers=workers or _num_cores(),
+            progress=progress,
+        )
+    if os.environ.get("RANK", "0") != "0":  # under torchrun the first process alone speaks
+        return
+    if not report.objects and not no_score:
+        console.message("nothing was scored: there is no ground truth beside the given masks")
+    for note in report.notes:
+        console.warning(note)
+    if as_json or as_csv:
+        console.result(report.to_json() if as_json else report.to_csv().rstrip("\n"))
+    elif report.objects:
+        _show(report)
+    for path in (masks, archive, page):
+        if path:
+            (console.message if report.objects or as_json or as_csv else console.result)(str(path))
+
+
+def _segmenter_options(size: int, memory_every: int, memory_size: int, flip: bool) -> "SegmenterOptions":
+    from mgseg.segmenter import SegmenterOptions
+
+    return SegmenterOptions(size=size, memory_every=memory_every, memory_size=memory_size, flip=flip)
+
+
+def _read_names(path: Path) -> list[str]:
+    try:
+        names = path.read_text(encoding="utf-8").split()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"cannot read the list {path}: {error}") from error
+    if not names:
+        raise InputError(f"the list {path} names no sequence")
+    return names
+
+
+def _num_cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class _Progress:
+    """One bar for segmenting, then one for scoring."""
+
+    def __init__(self) -> None:
+        self._step = ""
+        self._advance: console.Advance | None = None
+        self._bar = ExitStack()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._bar.close()
+
+    def __call__(self, step: str, done: int, total: int) -> None:
+        if step != self._step:
+            self._bar.close()
+            self._step, self._advance = step, self._bar.enter_context(console.progress(step))
+        assert self._advance
+        self._advance(done, total)
+
+
+_HEADS = ("J&F", "J", "recall", "decay", "F", "recall", "decay")  # of report.FIGURES
+
+
+def _show(report: "Report") -> None:
+    """Print the figures of sequences, of objects where a sequence has several, and of all, in percent."""
+    from mgseg.evaluation.report import FIGURES
+
+    settings = report.settings
+    title = f"{settings['dataset']} {settings['split']}, percent"
+    table = Table(title=title, title_justify="left", caption_justify="left", box=SIMPLE_HEAD)
+    table.caption = "\n".join(_conditions(report))
+    table.add_column("sequence", no_wrap=True)
+    for head in _HEADS:
+        table.add_column(head, justify="right")
+
+    def add(name: str, figures: Mapping[str, float], **more: Any) -> None:
+        table.add_row(name, *(f"{100 * figures[figure]:.1f}" for figure in FIGURES), **more)
+
+    for name, figures in report.sequences.items():
+        members = [score for score in report.objects if score.sequence == name]
+        add(name, figures)
+        for score in members if len(members) > 1 else ():
+            add(f"  object {score.object_id}", score.figures, style="dim")
+    table.add_section()
+    add(f"all ({len(report.objects)} objects)", report.mean, style="bold")
+    console.table(table)
+    if "overall" in report.mean:
+        groups = [name for name in report.mean if name not in FIGURES]
+        console.table(_groups({name: report.mean[name] for name in groups}))
+
+
+def _groups(figures: Mapping[str, float]) -> Table:
+    table = Table(*(name.replace("_", " ") for name in figures), box=SIMPLE_HEAD)
+    table.add_row(*(f"{100 * value:.1f}" for value in figures.values()), style="bold")
+    return table
+
+
+def _conditions(report: "Report") -> list[str]:
+    """Say under what conditions the figures hold."""
+    settings = report.settings
+    code = f"mgseg {settings['mgseg'] or ''} {(settings['commit'] or '')[:9]}".strip()
+    lines = [settings["protocol"]]
+    run = settings["masks"]
+    if run is None:
+        return [*lines, f"masks: given, not known how they were made; scored by {code}"]
+    weights = run["weights"]
+    what = f"{weights['name']} (sha256 {weights['sha256'][:12]})" if weights else "a model in memory"
+    memory = f"every {run['memory_every']}, at most {run['memory_size'] or 'all'}"
+    flip = ", flip" if run["flip"] else ""
+    lines.append(f"weights: {what}; size {run['size']}, {run['precision']}, memory {memory}{flip}")
+    if speed := run.get("speed"):
+        rates = f"{speed['network_fps']:.2f} frames/s in the network, {speed['fps']:.2f} over all"
+        lines.append(f"speed: {rates}, on {run['device']}" + (f" x {speed['processes']}" * (speed["processes"] > 1)))
+    return [*lines, f"code: {code}, torch {run['torch']}"]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from mgseg.data.paste import trim
+from mgseg.data.paste import cut_layer
 from mgseg.data.scene import Layer, Look, Scene, render
 from mgseg.data.transforms import (
     CLIPS,
@@ -80,12 +80,12 @@ def test_outside_the_picture_the_mask_is_ignored() -> None:
 
 @pytest.mark.parametrize("slot", [None, 2])
 @pytest.mark.parametrize("seed", range(5))
-def test_trimming_a_layer_does_not_change_what_is_seen(seed: int, slot: int | None) -> None:
+def test_cutting_a_layer_to_the_crop_does_not_change_what_is_seen(seed: int, slot: int | None) -> None:
     base = Layer(picture(9), np.zeros((1, SIZE, SIZE), np.uint8), grids(9, (SIZE, SIZE), Motion()))
     source = picture(seed, 90, 70)
     masks = (source[..., 0] > 100).astype(np.uint8)
     layer = Layer(source, masks, grids(seed, (90, 70), WILD, scale=1.1), slot)
-    trimmed = trim(layer, 1.1)
+    trimmed = cut_layer(list(source), list(masks), layer.grids, 1.1, slot)
     assert slot or trimmed.pictures.size < layer.pictures.size
     layers = [(layer,), (trimmed,)] if slot is None else [(base, layer), (base, trimmed)]
     whole, part = (render([scene(*chosen)], "cpu") for chosen in layers)
@@ -95,11 +95,11 @@ def test_trimming_a_layer_does_not_change_what_is_seen(seed: int, slot: int | No
 
 
 def test_a_much_finer_picture_is_averaged_not_sampled() -> None:
-    stripes = np.zeros((1, 4 * SIZE, 4 * SIZE, 3), np.uint8)
-    stripes[:, :, ::2] = 255
+    stripes = np.zeros((4 * SIZE, 4 * SIZE, 3), np.uint8)
+    stripes[:, ::2] = 255
     size = 4 * SIZE, 4 * SIZE
-    layer = Layer(stripes, np.zeros((1, *size), np.uint8), grids(0, size, Motion(), scale=2.4))
-    image = render([scene(trim(layer, 2.4))], "cpu").images[0, 0]
+    layer = cut_layer([stripes], [np.zeros(size, np.uint8)], grids(0, size, Motion(), scale=2.4), 2.4)
+    image = render([scene(layer)], "cpu").images[0, 0]
     assert (image - 0.5).abs().max() < 0.01
 
 

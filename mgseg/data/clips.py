@@ -9,12 +9,12 @@ from pathlib import Path
 
 import numpy as np
 
-from mgseg.data.layouts import PICTURE_SUFFIXES
 from mgseg.data.paste import Donor, compose
-from mgseg.data.pictures import read_labels, read_picture
+from mgseg.data.reading import find_objects, read_labels, read_picture
 from mgseg.data.scene import ClipRequest, Scene, UInt8Array
 from mgseg.data.transforms import CLIPS, Augmentation
 from mgseg.errors import DatasetError
+from mgseg.pictures import PICTURES
 
 # A target has at least this share of the first frame; smaller ones are lost in a training crop.
 MIN_AREA = 0.001
@@ -53,7 +53,7 @@ def find_videos(frames_root: Path, masks_root: Path, names: Sequence[str]) -> li
         if not (frames_root / name).is_dir() or not (masks_root / name).is_dir():
             missing = frames_root / name if not (frames_root / name).is_dir() else masks_root / name
             raise DatasetError(f"{name}: the sequence is missing, no folder {missing}")
-        frames = {p.stem: p for p in (frames_root / name).iterdir() if p.suffix.lower() in PICTURE_SUFFIXES}
+        frames = {p.stem: p for p in (frames_root / name).iterdir() if p.suffix.lower() in PICTURES}
         masks = sorted((masks_root / name).glob("*.png"))
         lost = [mask.stem for mask in masks if mask.stem not in frames]
         if lost or not masks:
@@ -122,14 +122,17 @@ class Clips:
             read = [entry for entry in loaded if entry is not None]
             if len(read) < request.num_frames or len({frame.shape for frame, _ in read}) > 1:
                 continue
-            masks = np.stack([mask for _, mask in read])
-            areas = np.bincount(masks[0].ravel(), minlength=256)[1:255]
-            objects = [int(i) + 1 for i in np.flatnonzero(areas >= MIN_AREA * masks[0].size)]
+            objects = find_objects(read[0][1], MIN_AREA)
             if objects:
-                pictures = np.stack([frame for frame, _ in read])
-                name = f"{self._videos[which].name}/{frames[0]}"
                 return compose(
-                    rng, request, self.options, self.donors, name=name, pictures=pictures, masks=masks, objects=objects
+                    rng,
+                    request,
+                    self.options,
+                    self.donors,
+                    name=f"{self._videos[which].name}/{frames[0]}",
+                    pictures=[frame for frame, _ in read],
+                    masks=[mask for _, mask in read],
+                    objects=objects,
                 )
         raise DatasetError(f"{self.name}: no clip of {request.num_frames} frames with an object in {ATTEMPTS} draws")
 

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from mgseg.data.pictures import read_labels, read_picture, reduce_labels
+from mgseg.data.reading import read_labels, read_picture, reduce_labels
 from mgseg.data.scene import UInt8Array
 from mgseg.errors import DatasetError
-
-PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
+from mgseg.pictures import PICTURES
 
 
 @dataclass(frozen=True)
@@ -85,7 +84,7 @@ def read_ecssd(root: Path) -> list[Pair]:
 
 def read_msra10k(root: Path) -> list[Pair]:
     """Imgs/NAME.jpg and Imgs/NAME.png, black and white."""
-    return _matched(root / "Imgs", root / "Imgs", binary=True, suffixes=(".jpg",))
+    return _matched(root / "Imgs", root / "Imgs", binary=True, suffixes={".jpg"})
 
 
 def read_voc(root: Path) -> list[Pair]:
@@ -140,9 +139,7 @@ LAYOUTS: tuple[tuple[tuple[str, ...], Callable[[Path], list[Pair]]], ...] = (
 )
 
 
-def _matched(
-    images: Path, masks: Path, *, binary: bool = False, suffixes: tuple[str, ...] = PICTURE_SUFFIXES
-) -> list[Pair]:
+def _matched(images: Path, masks: Path, *, binary: bool = False, suffixes: Set[str] = PICTURES) -> list[Pair]:
     """Pairs by equal stems; a picture whose mask is missing is kept, so that reading it names the loss."""
     found = sorted(path for path in images.iterdir() if path.suffix.lower() in suffixes)
     return [Pair(path.stem, path, masks / f"{path.stem}.png", binary) for path in found]

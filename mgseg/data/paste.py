@@ -39,14 +39,14 @@ def compose(
     donors: Sequence[Donor],
     *,
     name: str,
-    pictures: UInt8Array,
-    masks: UInt8Array,
+    pictures: Sequence[UInt8Array],
+    masks: Sequence[UInt8Array],
     objects: Sequence[int],
 ) -> Scene:
     """Make a scene of a picture (or clip), of some of its objects, and of what the dice paste over it.
 
     Args:
-        pictures: uint8 (P, h, w, 3), P = 1 or the request's frames; masks: uint8 (P, h, w).
+        pictures: P of uint8 (h, w, 3), P = 1 or the request's frames, all of one size; masks: P of uint8 (h, w).
         objects: ids in the masks that may become targets, each visible in the first mask; the others become background.
     """
     slots = request.num_objects
@@ -57,7 +57,8 @@ def compose(
     pasted = [slot for slot in pasted if dice[2 + slot] < options.paste]
     if donors and dice[0] < options.replace:
         targets, pasted = targets[:0], pasted or [1]
-    full = _full_layer(rng, request, options, pictures, _relabel(masks, targets), window)
+    full = _full_layer(rng, request, options, pictures, masks, window)
+    full = replace(full, masks=_relabel(full.masks, targets))
     cutouts = [_paste(rng, request, options, donors, slot) for slot in pasted]
     if donors and dice[1] < options.occluder:
         cutouts.insert(int(rng.integers(len(cutouts) + 1)), _paste(rng, request, options, donors, 0))
@@ -99,8 +100,8 @@ def _full_layer(
     rng: np.random.Generator,
     request: ClipRequest,
     options: Augmentation,
-    pictures: UInt8Array,
-    masks: UInt8Array,
+    pictures: Sequence[UInt8Array],
+    masks: Sequence[UInt8Array],
     window: _Window,
 ) -> Layer:
     scale = window.side / request.size
@@ -110,13 +111,13 @@ def _full_layer(
         draw_poses(rng, request.num_frames, options.start, options.step),
         draw_elastic(rng, request.num_frames, options.start.elastic, options.step.elastic),
         size=request.size,
-        source=(pictures.shape[1], pictures.shape[2]),
+        source=pictures[0].shape[:2],
         pivot=window.point,
         place=(request.size - x if flip else x, y),
         scale=scale,
         flip=flip,
     )
-    layer = trim(Layer(pictures, masks, grids), scale)
+    layer = cut_layer(pictures, masks, grids, scale)
     if rng.random() < options.compress:
         return replace(layer, pictures=_compress(layer.pictures, int(rng.integers(15, 50))))
     return layer
@@ -160,7 +161,7 @@ def _paste(
         scale=scale,
         flip=bool(rng.random() < 0.5),
     )
-    return trim(Layer(cutout.picture[None], cutout.mask[None], grids, slot), scale)
+    return cut_layer([cutout.picture], [cutout.mask], grids, scale, slot)
 
 
 def _front_layer(full: Layer, slot: int) -> Layer:
@@ -170,35 +171,47 @@ def _front_layer(full: Layer, slot: int) -> Layer:
 
 def _relabel(masks: UInt8Array, targets: NDArray[np.integer[Any]]) -> UInt8Array:
     """Give the targets the slots 1..n; other objects become background, 255 stays."""
-    table = np.zeros(256, np.uint8)
+    table = bytearray(256)
     table[IGNORE] = IGNORE
     for slot, target in enumerate(targets, start=1):
         table[target] = slot
-    return table[masks]
+    # Bytes are translated an order of magnitude faster than NumPy looks them up.
+    return np.frombuffer(bytearray(masks).translate(table), np.uint8).reshape(masks.shape)
 
 
-def trim(layer: Layer, scale: float) -> Layer:
-    """Keep the part of the source that the crop shows; reduce pictures much finer than the crop, against aliasing.
+def cut_layer(
+    pictures: Sequence[UInt8Array],
+    masks: Sequence[UInt8Array],
+    grids: FloatArray,
+    scale: float,
+    slot: int | None = None,
+) -> Layer:
+    """Make a layer of the part of the source that the crop shows.
+
+    Pictures much finer than the crop are reduced, against aliasing.
 
     Args:
+        pictures: P of uint8 (h, w, 3); masks: P of uint8 (h, w); grids: (T, G, G, 2); see `Layer`.
         scale: source pixels per crop pixel.
+        slot: see `Layer`.
     """
-    _, height, width, _ = layer.pictures.shape
+    height, width = masks[0].shape
     factor = max(1, int(scale / 1.2 + 0.2))  # 2 from 2.2 source pixels on, and so on
-    corners = (layer.grids.reshape(-1, 2) + 1) / 2 * (width, height)
+    corners = (grids.reshape(-1, 2) + 1) / 2 * (width, height)
     margin = 2 * factor
     (left, top), (right, bottom) = corners.min(0) - margin, corners.max(0) + margin
     left, right = _span(left, right, width, factor)
     top, bottom = _span(top, bottom, height, factor)
     size = np.array([right - left, bottom - top], np.float32)
-    grids = (layer.grids + 1) * (np.array([width, height], np.float32) / size)
+    grids = (grids + 1) * (np.array([width, height], np.float32) / size)
     grids = (grids - np.array([2 * left, 2 * top], np.float32) / size - 1).astype(np.float32)
-    pictures = layer.pictures[:, top:bottom, left:right]
-    masks = layer.masks[:, top:bottom, left:right]
+    shown = [picture[top:bottom, left:right] for picture in pictures]
     if factor > 1:
-        pictures = np.stack([np.asarray(Image.fromarray(picture).reduce(factor)) for picture in pictures])
-        masks = masks[:, factor // 2 :: factor, factor // 2 :: factor]
-    return Layer(np.ascontiguousarray(pictures), np.ascontiguousarray(masks), grids, layer.slot)
+        shown = [np.asarray(Image.fromarray(picture).reduce(factor)) for picture in shown]
+    # Of a reduced mask each pixel is the middle one of those that it stands for.
+    middle = factor // 2
+    cut = np.stack([mask[top + middle : bottom : factor, left + middle : right : factor] for mask in masks])
+    return Layer(np.stack(shown), cut, grids, slot)
 
 
 def _span(low: FloatArray | float, high: FloatArray | float, length: int, factor: int) -> tuple[int, int]:

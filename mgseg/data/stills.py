@@ -11,6 +11,7 @@ import numpy as np
 
 from mgseg.data.layouts import find_pairs
 from mgseg.data.paste import Cutout, Donor, compose
+from mgseg.data.reading import find_objects
 from mgseg.data.scene import ClipRequest, Scene, UInt8Array
 from mgseg.data.transforms import STILLS, Augmentation
 from mgseg.errors import DatasetError
@@ -27,7 +28,7 @@ ATTEMPTS = 50
 class _Still:
     picture: UInt8Array
     mask: UInt8Array
-    objects: tuple[int, ...]  # ids of the objects that are large enough
+    objects: list[int]  # ids of the objects that are large enough
 
 
 class Stills:
@@ -88,8 +89,8 @@ class Stills:
             self.options,
             self.donors,
             name=f"{self.name}/{self._pairs[index].name}",
-            pictures=still.picture[None],
-            masks=still.mask[None],
+            pictures=[still.picture],
+            masks=[still.mask],
             objects=still.objects,
         )
 
@@ -122,8 +123,7 @@ class Stills:
         pair = self._pairs[index]
         try:
             picture, mask = pair.read(self._shorter_side)
-            areas = np.bincount(mask.ravel(), minlength=256)[1:255]
-            objects = tuple(int(i) + 1 for i in np.flatnonzero(areas >= MIN_AREA * mask.size))
+            objects = find_objects(mask, MIN_AREA)
             if not objects:
                 raise DatasetError(f"{pair.name}: no object of at least {MIN_AREA:.1%} of the picture in its mask")
         except DatasetError as error:

@@ -61,3 +61,9 @@ def reduce_labels(mask: UInt8Array, shorter_side: int) -> UInt8Array:
     height, width = mask.shape
     size = reduced_size((width, height), shorter_side)
     return mask if size == (width, height) else np.array(Image.fromarray(mask).resize(size, Image.Resampling.NEAREST))
+
+
+def find_objects(mask: UInt8Array, min_area: float) -> list[int]:
+    """Find the ids 1..254 that cover at least a share `min_area` of the mask."""
+    counts = Image.fromarray(mask).histogram()
+    return [object_id for object_id in range(1, 255) if counts[object_id] >= min_area * mask.size]

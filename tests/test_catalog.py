@@ -1,0 +1,170 @@
+"""Datasets by name: every layout, and what is missing is named."""
+
+import json
+import shutil
+
+import pytest
+from made_datasets import make_davis, make_youtube_vos, shapes
+
+from mgseg.data.catalog import find_split, seen_categories
+from mgseg.errors import DatasetError
+
+
+@pytest.fixture
+def davis(tmp_path):
+    return make_davis(tmp_path / "DAVIS", {"bear": shapes(4), "cow": shapes(5)})
+
+
+@pytest.fixture
+def youtube(tmp_path):
+    late = shapes(4)
+    late[:2][late[:2] == 2] = 0
+    root = make_youtube_vos(tmp_path / "yt", "valid", {"0a": late, "0b": shapes(3)}, truth=False)
+    categories = {"t1": {1: "cat", 2: "dog"}, "t2": {1: "cat", 2: "owl"}}
+    return make_youtube_vos(root, "train", {"t1": shapes(3), "t2": shapes(3)}, categories)
+
+
+@pytest.mark.parametrize("place", ["DAVIS", "."])
+def test_davis_is_found_in_its_folder_and_in_the_folder_above(davis, place):
+    split = find_split("davis17", "val", davis.parent / place)
+    assert split.names == ("bear", "cow")
+    assert split.protocol == "davis17"
+    assert split.has_truth
+    bear, cow = split.sequences
+    assert [path.name for path in cow.frames] == [f"0000{i}.jpg" for i in range(5)]
+    assert list(bear.masks) == list(bear.saved) == ["00000", "00001", "00002", "00003"]
+    assert (split.frames_root / "bear").is_dir()
+    assert (split.masks_root / "bear").is_dir()
+
+
+def test_davis_2016_reads_the_lists_of_its_first_release(davis):
+    lists = davis / "ImageSets" / "480p"
+    lists.mkdir()
+    lines = [f"/JPEGImages/480p/bear/0000{i}.jpg /Annotations/480p/bear/0000{i}.png" for i in range(4)]
+    (lists / "val.txt").write_text("\n".join(lines))
+    assert find_split("davis16", "val", davis).names == ("bear",)
+
+
+def test_a_split_with_first_masks_alone_has_no_truth(davis):
+    for path in davis.glob("Annotations/480p/*/*.png"):
+        if path.stem != "00000":
+            path.unlink()
+    split = find_split("davis17", "val", davis)
+    assert not split.has_truth
+    assert len(split.sequences[0].saved) == 4
+
+
+def test_any_folder_in_the_layout_of_davis_is_a_dataset(davis, tmp_path):
+    assert find_split(str(davis), "val", None).names == ("bear", "cow")
+    shutil.rmtree(davis / "ImageSets")
+    (davis / "Annotations" / "480p").rename(tmp_path / "moved")
+    (davis / "Annotations").rmdir()
+    (tmp_path / "moved").rename(davis / "Annotations")
+    shutil.rmtree(davis / "JPEGImages")
+    split = find_split(str(davis), "all", None)
+    assert split.names == ("bear", "cow")
+    assert split.sequences[0].frames == ()
+    assert len(split.sequences[0].saved) == 4
+
+
+def test_youtube_vos_lists_frames_that_count_and_where_objects_are_given(youtube):
+    split = find_split("youtube-vos-2019", "valid", youtube)
+    assert split.names == ("0a", "0b")
+    assert not split.has_truth
+    first = split.sequences[0]
+    assert first.saved == ("00000", "00005", "00010", "00015")
+    assert first.given == {"00000", "00010"}
+    assert list(first.masks) == ["00000", "00010"]
+
+
+@pytest.mark.parametrize("place", ["valid_all_frames", "all_frames/valid_all_frames"])
+def test_all_frames_take_masks_and_meta_from_the_plain_split(youtube, place):
+    pictures = youtube / place / "JPEGImages"
+    shutil.copytree(youtube / "valid" / "JPEGImages", pictures)
+    for folder in pictures.iterdir():
+        for index in range(16):
+            if not (folder / f"{index:05d}.jpg").exists():
+                shutil.copy(folder / "00000.jpg", folder / f"{index:05d}.jpg")
+    split = find_split("youtube-vos-2018", "valid_all_frames", youtube)
+    assert len(split.sequences[0].frames) == 16
+    assert split.sequences[0].saved == ("00000", "00005", "00010", "00015")
+    assert split.name == "valid_all_frames"
+
+
+def test_categories_of_the_other_training_videos_are_seen(youtube):
+    train = find_split("youtube-vos-2019", "train", youtube)
+    assert train.has_truth
+    assert train.sequences[0].categories == {1: "cat", 2: "dog"}
+    assert seen_categories(train) == frozenset()
+    assert seen_categories(train.only(["t1"])) == {"cat", "owl"}
+    assert seen_categories(find_split("youtube-vos-2019", "valid", youtube)) == {"cat", "dog", "owl"}
+
+
+def test_a_folder_in_the_layout_of_youtube_vos_is_a_dataset(youtube):
+    split = find_split(str(youtube), "train", None)
+    assert (split.dataset, split.protocol) == ("yt", "youtube-vos")
+
+
+def test_what_is_missing_is_named(davis, youtube, tmp_path):
+    with pytest.raises(DatasetError, match="no folder was named"):
+        find_split("davis17", "val", None)
+    with pytest.raises(DatasetError, match=r"ImageSets/2017/train\.txt was not found"):
+        find_split("davis17", "train", davis)
+    with pytest.raises(DatasetError, match="there is no dataset nonsense"):
+        find_split("nonsense", "val", davis)
+    with pytest.raises(DatasetError, match="there is no list"):
+        find_split(str(davis), "test", None)
+    with pytest.raises(DatasetError, match="has no sequence wolf"):
+        find_split("davis17", "val", davis).only(["bear", "wolf"])
+    for kind in ("JPEGImages", "Annotations"):
+        shutil.rmtree(davis / kind / "480p" / "cow")
+    with pytest.raises(DatasetError, match="no sequence cow"):
+        find_split("davis17", "val", davis)
+    (youtube / "valid" / "JPEGImages" / "0a" / "00005.jpg").unlink()
+    with pytest.raises(DatasetError, match="0a: missing 00005"):
+        find_split("youtube-vos-2019", "valid", youtube)
+    shutil.rmtree(youtube / "valid" / "Annotations" / "0a")
+    with pytest.raises(DatasetError, match="no mask of 0a"):
+        find_split("youtube-vos-2019", "valid", youtube)
+    (youtube / "valid" / "meta.json").unlink()
+    with pytest.raises(DatasetError, match=r"meta\.json is missing"):
+        find_split("youtube-vos-2019", "valid", youtube)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[]",
+        '{"videos": 3}',
+        '{"videos": {"a": {}}}',
+        '{"videos": {"a": {"objects": {"x": {"frames": []}}}}}',
+        '{"videos": {"a": {"objects": {"255": {"frames": []}}}}}',
+        '{"videos": {"a": {"objects": {"1": {"frames": [3]}}}}}',
+        "[" * 100_000,
+        '{"videos": {}}',
+    ],
+)
+def test_a_damaged_meta_json_is_refused(youtube, text):
+    (youtube / "valid" / "meta.json").write_text(text)
+    with pytest.raises(DatasetError, match=r"meta\.json"):
+        find_split("youtube-vos-2019", "valid", youtube)
+
+
+@pytest.mark.parametrize("name", ["../bear", "..", "a\\b"])
+def test_names_never_lead_out_of_the_dataset(davis, youtube, name):
+    (davis / "ImageSets" / "2017" / "val.txt").write_text(name + "\n")
+    if "/" not in name:  # in DAVIS's lists a slash is a path, of which the folder's name is taken
+        with pytest.raises(DatasetError, match="no plain name"):
+            find_split("davis17", "val", davis)
+    (youtube / "valid" / "meta.json").write_text(json.dumps({"videos": {name: {"objects": {}}}}))
+    with pytest.raises(DatasetError, match="no plain name"):
+        find_split("youtube-vos-2019", "valid", youtube)
+    with pytest.raises(DatasetError, match="no plain name"):
+        find_split("davis17", name, davis)
+
+
+def test_an_empty_list_is_refused(davis):
+    (davis / "ImageSets" / "2017" / "val.txt").write_text("\n")
+    with pytest.raises(DatasetError, match="lists no sequence"):
+        find_split("davis17", "val", davis)

@@ -124,6 +124,18 @@ def test_a_mask_of_another_size_is_refused(davis: Path) -> None:
         list(sequence.read(0))
 
 
+def test_a_video_whose_frames_differ_in_size_is_named(davis: Path) -> None:
+    for index in range(10, 20):
+        for folder, suffix in (("JPEGImages", "jpg"), ("Annotations", "png")):
+            path = davis / folder / "bear" / f"{index:05}.{suffix}"
+            Image.open(path).crop((0, 0, 90, 60)).save(path)
+    source = clips(davis, "bear")
+    with pytest.warns(UserWarning, match="differ in size"):
+        found = [numbers(source, seed, ClipRequest(2, 1, 32, 9)) for seed in range(20)]
+    assert source.problems == {"bear": "its frames differ in size"}
+    assert all((first < 10) == (last < 10) for first, last in found)
+
+
 def test_videos_too_short_for_a_clip_are_refused(tmp_path: Path) -> None:
     make_video(tmp_path, "short", length=2)
     with pytest.raises(DatasetError, match="no clip of 3 frames"):

@@ -133,6 +133,20 @@ def test_an_object_unseen_in_the_first_frame_is_background_later() -> None:
     assert (both.masks[1] == 2).all()
 
 
+@pytest.mark.parametrize(("side", "expected"), [(3, 255), (5, 1)])
+def test_an_object_of_a_few_pixels_in_the_first_frame_is_ignored(side: int, expected: int) -> None:
+    size = 192
+    masks = np.ones((3, size, size), np.uint8)
+    masks[0] = 0
+    masks[0, :side, :side] = 1
+    line = np.linspace(1 / size - 1, 1 - 1 / size, 9, dtype=np.float32)
+    still = np.tile(np.stack(np.meshgrid(line, line), -1), (3, 1, 1, 1))
+    layer = Layer(np.zeros((3, size, size, 3), np.uint8), masks, still)
+    found = render([Scene("test", (layer,), Look(PLAIN), size, num_objects=1)], "cpu").masks[0]
+    assert set(found[0].unique().tolist()) == {0, expected}
+    assert (found[1:] == expected).all()
+
+
 def test_a_walk_starts_in_its_range_and_goes_on_smoothly() -> None:
     start = Motion(shift=0.1, rotation=10, scale=0.2, shear=0.1)
     step = Motion(shift=0.05, rotation=5, scale=0.05, shear=0.02)
@@ -184,14 +198,17 @@ def test_grey_and_noise_are_applied_to_the_picture() -> None:
 
 
 @pytest.mark.parametrize("preset", [STILLS, CLIPS, STM_STILLS, STM_CLIPS])
-def test_presets_hold_probabilities_and_sensible_ranges(preset: Augmentation) -> None:
-    dice = {"flip", "paste", "occluder", "behind", "replace", "reverse", "leave", "grey", "compress", "blur", "noise"}
-    assert all(0 <= getattr(preset, name) <= 1 for name in dice | {"motion_blur"})
+def test_presets_keep_to_sensible_ranges(preset: Augmentation) -> None:
     assert preset.resize >= 384
     for field in fields(Motion):
         assert getattr(preset.step, field.name) <= 20
     # An elastic field that bends more than a control point's distance would fold the picture.
     assert preset.start.elastic + 3 * preset.step.elastic < 0.1
+
+
+def test_a_probability_beyond_one_is_refused() -> None:
+    with pytest.raises(ValueError, match="leave is a probability, found 15"):
+        replace(STILLS, leave=15)
 
 
 @pytest.mark.gpu

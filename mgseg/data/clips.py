@@ -66,6 +66,9 @@ def find_videos(frames_root: Path, masks_root: Path, names: Sequence[str]) -> li
 class Clips:
     """A dataset of videos; `draw` makes a clip of frames in order, cut out around an object.
 
+    Frames that cannot be used (unreadable, mask of another size) are skipped with one warning each and collected in
+    `problems`; clips whose first frame shows no object large enough are drawn anew.
+
     Args:
         frames_root, masks_root: folders with a folder of each sequence (DAVIS, YouTube-VOS).
         names: the sequences.
@@ -118,9 +121,11 @@ class Clips:
             frames = _draw_frames(rng, len(self._videos[which].frames), request)
             if rng.random() < self.options.reverse:
                 frames.reverse()
-            loaded = [self._load(which, frame) for frame in frames]
-            read = [entry for entry in loaded if entry is not None]
-            if len(read) < request.num_frames or len({frame.shape for frame, _ in read}) > 1:
+            read = [entry for frame in frames if (entry := self._load(which, frame))]
+            if len(read) < request.num_frames:
+                continue
+            if len({frame.shape for frame, _ in read}) > 1:
+                self._note(self._videos[which].name, "its frames differ in size")
                 continue
             objects = find_objects(read[0][1], MIN_AREA)
             if objects:
@@ -144,16 +149,18 @@ class Clips:
         try:
             read = video.read(frame, single_object=self._single_object, shorter_side=self._shorter_side)
         except DatasetError as error:
-            name = f"{video.name}/{video.frames[frame].stem}"
-            if name not in self.problems:
-                self.problems[name] = str(error)
-                warnings.warn(f"{self.name}: skipped, {error}", stacklevel=2)
+            self._note(f"{video.name}/{video.frames[frame].stem}", str(error))
             return None
         size = read[0].nbytes + read[1].nbytes
         if size <= self._free_bytes:
             self._free_bytes -= size
             self._cache[key] = read
         return read
+
+    def _note(self, name: str, reason: str) -> None:
+        if name not in self.problems:
+            self.problems[name] = reason
+            warnings.warn(f"{self.name}: skipped {name}, {reason}", stacklevel=3)
 
 
 def _draw_frames(rng: np.random.Generator, length: int, request: ClipRequest) -> list[int]:

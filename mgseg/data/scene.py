@@ -21,6 +21,8 @@ FloatArray = NDArray[np.float32]
 Box = tuple[slice, slice]  # rows, columns
 
 IGNORE = 255
+# Share of the first frame that an object needs to be followed: a square of 4 pixels in a crop of 192.
+MIN_SEEN = 1 / 2304
 
 
 @dataclass(frozen=True)
@@ -108,7 +110,8 @@ class ClipSource(Protocol):
 def render(scenes: Sequence[Scene], device: torch.device | str) -> ClipBatch:
     """Render drawn clips; the result is the same on every device up to rounding.
 
-    An object that the first frame does not show is background in the later ones: nobody could have named it.
+    An object that the first frame does not show is background in the later ones: nobody could have named it. One of
+    which the first frame shows a sliver (MIN_SEEN) is ignored: too little to follow, and no background either.
 
     Args:
         scenes: at least one, all of one size and number of frames.
@@ -119,9 +122,10 @@ def render(scenes: Sequence[Scene], device: torch.device | str) -> ClipBatch:
     num_objects = max(scene.num_objects for scene in scenes)
     masks = torch.stack([labels for _, labels in rendered])
     for slot in range(1, num_objects + 1):
-        seen = (masks[:, 0] == slot).flatten(1).any(1)
-        gone = torch.where(seen, 0, slot).to(torch.uint8)[:, None, None, None]
-        masks.masked_fill_(masks == gone, 0)
+        owned = masks == slot
+        area = owned[:, 0].sum((1, 2))
+        label = torch.where(area < MIN_SEEN * scenes[0].size ** 2, IGNORE, slot).masked_fill(area == 0, 0)
+        masks = torch.where(owned, label.to(torch.uint8)[:, None, None, None], masks)
     images = torch.stack([frames for frames, _ in rendered])
     return ClipBatch(images, masks, num_objects, [scene.name for scene in scenes])
 

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 
@@ -77,6 +77,13 @@ class Augmentation:
     blur: float = 0.0
     motion_blur: float = 0.0
     noise: float = 0.0
+
+    def __post_init__(self) -> None:
+        ranges = ("start", "step", "paste_step", "resize", "brightness", "contrast", "saturation", "tint")
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if field.name not in ranges and not 0 <= value <= 1:
+                raise ValueError(f"{field.name} is a probability, found {value}")
 
 
 def draw_poses(rng: np.random.Generator, num_frames: int, start: Motion, step: Motion) -> FloatArray:

@@ -17,7 +17,9 @@ from mgseg.evaluation.scoring import VOID, read_index_map
 from mgseg.pictures import read_picture
 
 WORST_OBJECTS, PICTURES_OF_EACH = 6, 4
-WORST_FRAMES, OF_ONE_OBJECT = 12, 2  # frames of one object are alike: two of each show more than twelve of one
+WORST_FRAMES = 12
+APART = 0.2  # of an object's frames lie between two of its worst that are shown: neighbours look the same
+ZOOM, AROUND = 4.0, 1.6  # small objects are shown larger, at most so much, with so much room (1: none)
 PICTURE_WIDTH = 420  # pixels
 RIGHT, FALSE, MISSED = (70, 200, 120), (235, 70, 60), (70, 130, 245)  # colours, kept in STYLE too
 OPACITY = 0.55
@@ -30,14 +32,15 @@ h1{font-size:1.5rem;margin:0}h2{font-size:1.15rem;margin:2.2rem 0 .6rem}p.sub{op
 padding:.5rem .9rem}.figures b{display:block;font-size:1.5rem;font-variant-numeric:tabular-nums}
 table{border-collapse:collapse;font-variant-numeric:tabular-nums}td,th{padding:.22rem .7rem;text-align:right}
 th{border-bottom:1px solid var(--line);font-weight:600}td:first-child,th:first-child{text-align:left}
-tr:hover td{background:var(--soft)}svg{vertical-align:middle}polyline{fill:none;stroke:currentColor}
+tr:hover td{background:var(--soft)}svg{vertical-align:middle}polyline{fill:none;stroke:#4682f5;stroke-width:1.5}
+svg rect{fill:none;stroke:var(--line)}polygon{fill:#4682f533}
 .row{display:flex;flex-wrap:wrap;gap:.6rem}figure{margin:0;flex:0 1 270px}figure img{width:100%;border-radius:6px}
 figcaption{font-size:.82rem;opacity:.8}i{display:inline-block;width:.8em;height:.8em;border-radius:2px;
 margin:0 .25em 0 .9em}dl{display:grid;grid-template-columns:max-content auto;gap:.1rem 1rem;font-size:.85rem}
 dd{margin:0;overflow-wrap:anywhere}.right{background:#46c878}.false{background:#eb463c}.missed{background:#4682f5}
 """
 LEGEND = (
-    '<p class="sub">Each picture shows the object in colours:<i class="right"></i>right'
+    '<p class="sub">Pictures are cut out around the object. Colours:<i class="right"></i>right'
     '<i class="false"></i>marked, but not the object<i class="missed"></i>the object, but not marked</p>'
 )
 
@@ -58,7 +61,7 @@ def write_page(report: Report, split: Split, results: Path, path: Path) -> None:
     parts = [f"<h1>{title}</h1>", f'<p class="sub">{html.escape(report.settings["protocol"])}</p>']
     parts += [_figures(report), *(f"<p>Note: {html.escape(note)}</p>" for note in report.notes)]
     if report.objects:
-        parts += [_table(report), LEGEND, *_worst_objects(report, split, results)]
+        parts += [_table(report), *_worst_objects(report, split, results)]
         parts += _worst_frames(report, split, results)
     parts.append(_settings(report))
     head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{title}</title>'
@@ -96,23 +99,24 @@ def _table(report: Report) -> str:
 
 def _row(name: str, figures: dict[str, float], score: ObjectScore | None) -> str:
     cells = "".join(f"<td>{100 * figures[figure]:.1f}</td>" for figure in FIGURES)
-    return f"<tr><td>{name}</td>{cells}<td>{_curve(score.j, 150, 26) if score else ''}</td></tr>"
+    return f"<tr><td>{name}</td>{cells}<td>{_curve(score.j, 170, 30) if score else ''}</td></tr>"
 
 
 def _curve(values: NDArray[np.float64], width: int, height: int) -> str:
-    """A curve over the frames, from 0 at the bottom to 1 at the top."""
-    steps = np.linspace(1, width - 1, len(values)) if len(values) > 1 else np.array([width / 2])
-    points = " ".join(f"{x:.1f},{1 + (height - 2) * (1 - y):.1f}" for x, y in zip(steps, values, strict=True))
-    frame = f'<rect width="{width}" height="{height}" fill="none" stroke="#8884"/>'
-    return f'<svg width="{width}" height="{height}">{frame}<polyline points="{points}"/></svg>'
+    """An area over the frames, from 0 at the bottom to 1 at the top."""
+    steps = np.linspace(1, width - 1, len(values)) if len(values) > 1 else np.array([1.0])
+    points = [f"{x:.1f},{height - 1 - (height - 2) * y:.1f}" for x, y in zip(steps, values, strict=True)]
+    area = f"1,{height - 1} {' '.join(points)} {steps[-1]:.1f},{height - 1}"
+    lines = f'<polygon points="{area}"/><polyline points="{" ".join(points)}"/>'
+    return f'<svg width="{width}" height="{height}"><rect width="{width}" height="{height}"/>{lines}</svg>'
 
 
 def _worst_objects(report: Report, split: Split, results: Path) -> Iterator[str]:
     worst = sorted(report.objects, key=lambda score: score.figures["J&F"])[:WORST_OBJECTS]
-    yield "<h2>Worst objects</h2>"
+    yield "<h2>Worst objects</h2>" + LEGEND
     for score in worst:
         name = html.escape(f"{score.sequence}, object {score.object_id}")
-        yield f"<p><b>{name}</b> &ensp;J&amp;F {100 * score.figures['J&F']:.1f} &ensp;{_curve(score.j, 240, 30)}</p>"
+        yield f"<p><b>{name}</b> &ensp;J&amp;F {100 * score.figures['J&F']:.1f} &ensp;{_curve(score.j, 260, 36)}</p>"
         count = min(PICTURES_OF_EACH, len(score.frames))
         shown = np.linspace(0, len(score.frames) - 1, count).round().astype(int).tolist()
         pictures = (_figure(split, results, score, k, f"frame {score.frames[k]}") for k in shown)
@@ -121,15 +125,16 @@ def _worst_objects(report: Report, split: Split, results: Path) -> Iterator[str]
 
 def _worst_frames(report: Report, split: Split, results: Path) -> Iterator[str]:
     ranked = sorted((s.j[k] + s.f[k], n, k) for n, s in enumerate(report.objects) for k in range(len(s.frames)))
-    taken: dict[int, int] = {}
+    shown: list[tuple[int, int]] = []
     yield '<h2>Worst frames</h2><div class="row">'
     for _, n, k in ranked:
-        if sum(taken.values()) == WORST_FRAMES:
+        score = report.objects[n]
+        if any(n == other and abs(k - taken) < APART * len(score.frames) for other, taken in shown):
+            continue
+        shown.append((n, k))
+        yield _figure(split, results, score, k, f"{score.sequence}, {score.object_id}, frame {score.frames[k]}")
+        if len(shown) == WORST_FRAMES:
             break
-        if taken.get(n, 0) < OF_ONE_OBJECT:
-            taken[n] = taken.get(n, 0) + 1
-            score = report.objects[n]
-            yield _figure(split, results, score, k, f"{score.sequence}, {score.object_id}, frame {score.frames[k]}")
     yield "</div>"
 
 
@@ -157,8 +162,22 @@ def _draw(sequence: Sequence, score: ObjectScore, frame: str, results: Path, *, 
     for pixels, colour in ((true & marked, RIGHT), (marked & ~true, FALSE), (true & ~marked, MISSED)):
         pixels &= counted
         image[pixels] += OPACITY * (np.array(colour, np.float32) - image[pixels])
-    picture = Image.fromarray(image.astype(np.uint8))
+    picture = Image.fromarray(image.astype(np.uint8)).crop(_window((true | marked) & counted))
     return picture.resize((PICTURE_WIDTH, max(1, round(PICTURE_WIDTH * picture.height / picture.width))))
+
+
+def _window(mask: NDArray[np.bool_]) -> tuple[int, int, int, int]:
+    """Return a window of the picture's shape around a mask: left, top, right, bottom."""
+    size = np.array(mask.shape)
+    places = np.argwhere(mask)
+    if not len(places):
+        return 0, 0, mask.shape[1], mask.shape[0]
+    low, high = places.min(axis=0), places.max(axis=0) + 1
+    scale = max(1 / ZOOM, min(1.0, float(((high - low) / size).max()) * AROUND))
+    window = np.maximum(1, size * scale)
+    top, left = np.clip((low + high - window) / 2, 0, size - window).astype(int).tolist()
+    bottom, right = (np.array([top, left]) + window.astype(int)).tolist()
+    return left, top, right, bottom
 
 
 def _settings(report: Report) -> str:

@@ -211,6 +211,14 @@ def test_a_probability_beyond_one_is_refused() -> None:
         replace(STILLS, leave=15)
 
 
+def test_mixed_precision_around_it_does_not_touch_the_rendering() -> None:
+    layer = Layer(picture(1, 90, 70), np.ones((1, 90, 70), np.uint8), grids(1, (90, 70), WILD))
+    plain = render([scene(layer)], "cpu")
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed = render([scene(layer)], "cpu")
+    assert torch.equal(plain.images, mixed.images)
+
+
 @pytest.mark.gpu
 def test_the_gpu_renders_what_the_cpu_renders() -> None:
     layer = Layer(picture(1, 90, 70), np.ones((1, 90, 70), np.uint8), grids(1, (90, 70), WILD))

@@ -118,7 +118,8 @@ def render(scenes: Sequence[Scene], device: torch.device | str) -> ClipBatch:
         device: where the warps run and the result lies.
     """
     device = torch.device(device)
-    rendered = [_render_scene(scene, device) for scene in scenes]
+    with torch.autocast(device.type, enabled=False):  # coordinates in half precision would be off by pixels
+        rendered = [_render_scene(scene, device) for scene in scenes]
     num_objects = max(scene.num_objects for scene in scenes)
     masks = torch.stack([labels for _, labels in rendered])
     for slot in range(1, num_objects + 1):

@@ -90,7 +90,7 @@ def train(
     minutes: Annotated[float | None, _option("--minutes", panel=_RUN, text="Time, to which the run is fitted.")] = None,
     resume: Annotated[bool, _option("--resume", panel=_RUN, text="Go on from the newest checkpoint.")] = False,
     seed: Annotated[int, _option("--seed", panel=_RUN, text="Of everything random.")] = 0,
-    device: Annotated[str | None, _option("--device", panel=_RUN, text="cpu, cuda; CUDA if there is some.")] = None,
+    device: Annotated[str, _option("--device", panel=_RUN, text="cpu, cuda, cuda:N, mps, auto.")] = "auto",
     precision: Annotated[Precision, _option("--precision", panel=_RUN, text="Of the network.")] = Precision.float32,
     workers: Annotated[int | None, _option("--workers", panel=_RUN, text="Processes that draw clips.")] = None,
     validate_every: Annotated[int, _option("--validate-every", panel=_RUN, text="Steps.")] = 1000,

@@ -37,7 +37,7 @@ class TrainOptions:
         seed: of everything random.
         num_workers: processes that draw clips; None: 1 on a CPU, 16 on a GPU.
         precision: of the forward pass.
-        device: "cpu", "cuda"; None: CUDA where there is some.
+        device: see `device.find_device`.
         resume: go on from the newest checkpoint in `out`, or start if there is none.
         hold_out: sequences of the clips that are not trained on but scored at each validation.
         validate_every: steps between two validations.
@@ -60,7 +60,7 @@ class TrainOptions:
     seed: int = 0
     num_workers: int | None = None
     precision: Precision = "float32"
-    device: str | None = None
+    device: str = "auto"
     resume: bool = False
     hold_out: tuple[str, ...] = ()
     validate_every: int = 1000
@@ -139,7 +139,7 @@ def build_model(options: TrainOptions, device: torch.device) -> MotionGuidedSTM:
         model = MotionGuidedSTM(replace(shape, stride_in_1x1=options.stride_in_1x1))
     if options.trunk:
         load_trunk(model, options.trunk)
-    return model.to(device).train()
+    return model.to(device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
 
 
 def _still_roots(folder: Path) -> list[Path]:

@@ -14,7 +14,7 @@ from datetime import timedelta
 import torch
 from torch import distributed, nn
 
-from mgseg.errors import DeviceError
+from mgseg.device import find_device
 
 _PATIENCE = timedelta(hours=2)  # one process validates while the others wait
 
@@ -63,18 +63,21 @@ class Processes:
 
 
 @contextmanager
-def join(device: str | None = None) -> Iterator[Processes]:
+def join(device: str = "auto") -> Iterator[Processes]:
     """Join the run's other processes, as torchrun's environment names them, and leave them at the end.
 
     Args:
-        device: "cpu", "cuda", "cuda:1"; by default CUDA where there is some.
+        device: see `device.find_device`; torchrun's processes have each their own CUDA device.
 
     Raises:
-        DeviceError: CUDA is asked for and absent.
+        DeviceError: it is absent.
     """
     world_size = int(os.environ.get("WORLD_SIZE", "1"))
     rank = int(os.environ.get("RANK", "0"))
-    chosen = _device(device, int(os.environ.get("LOCAL_RANK", "0")), world_size)
+    chosen = find_device(device)
+    if chosen.type == "cuda":
+        chosen = torch.device("cuda", int(os.environ.get("LOCAL_RANK", chosen.index or 0)))
+        torch.cuda.set_device(chosen)
     if world_size == 1:
         yield Processes(0, 1, chosen)
         return
@@ -85,14 +88,3 @@ def join(device: str | None = None) -> Iterator[Processes]:
         yield Processes(rank, world_size, chosen, words)
     finally:
         distributed.destroy_process_group()
-
-
-def _device(device: str | None, local_rank: int, world_size: int) -> torch.device:
-    chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    if chosen.type == "cuda":
-        if not torch.cuda.is_available():
-            raise DeviceError(f"{chosen} was asked for and there is no CUDA device", "--device cpu")
-        if world_size > 1 or chosen.index is None:
-            chosen = torch.device("cuda", local_rank)
-        torch.cuda.set_device(chosen)
-    return chosen

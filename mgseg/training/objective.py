@@ -11,7 +11,7 @@ from mgseg.data.scene import ClipBatch
 from mgseg.model.memory import MemoryBank
 from mgseg.model.network import MotionGuidedSTM, pad_to_stride, unpad
 from mgseg.segmenter import SegmenterOptions
-from mgseg.training.losses import IGNORE, cross_entropy, mean_iou, objects_of, soft_jaccard
+from mgseg.training.losses import IGNORE, arg_max, cross_entropy, mean_iou, objects_of, soft_jaccard
 
 VideoFrame = tuple[NDArray[np.uint8], NDArray[np.uint8]]  # frame (H, W, 3) RGB, mask (H, W)
 
@@ -62,8 +62,8 @@ def clip_outcome(model: MotionGuidedSTM, batch: ClipBatch, keep: float, jaccard:
         logits = model.segment(batch.images[:, t], torch.cat(keys, 3), torch.cat(values, 3), previous)
         target = batch.masks[:, t]
         losses.append(frame_loss(logits, target, keep, jaccard))
-        ious.append(mean_iou(logits, target))
-        prediction = logits.detach().argmax(1)
+        prediction = arg_max(logits)
+        ious.append(mean_iou(prediction, target, batch.num_objects))
         masks = logits.softmax(1)[:, 1:]
         previous = objects_of(prediction, batch.num_objects)
     return Outcome(torch.stack(losses).mean(), torch.stack(ious).mean(), prediction)
@@ -117,8 +117,10 @@ class VideoPass:
         logits, target = unpad(padded, padding), self._to_slots(mask)
         loss = frame_loss(logits, target, self.keep, self.jaccard)
         self._masks = padded.detach().softmax(1)[:, 1:]
-        self._previous = objects_of(padded.argmax(1), len(self.ids))
-        return Outcome(loss, mean_iou(logits, target), logits.detach().argmax(1))
+        index = arg_max(padded)
+        self._previous = objects_of(index, len(self.ids))
+        prediction = unpad(index, padding)
+        return Outcome(loss, mean_iou(prediction, target, len(self.ids)), prediction)
 
     def _to_image(self, frame: NDArray[np.uint8]) -> Tensor:
         image = torch.tensor(frame, device=self.device).permute(2, 0, 1).unsqueeze(0).float() / 255

@@ -94,6 +94,10 @@ class Updater:
         if self.config.ema:
             self.average.load_state_dict(state["average"] or state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
+        for parameter, moments in self.optimizer.state.items():
+            for name, moment in moments.items():
+                if moment.shape == parameter.shape:  # in the parameter's memory format, as the fused update wants it
+                    moments[name] = torch.empty_like(parameter).copy_(moment)
         self._scaler.load_state_dict(state["scaler"])
 
     @torch.no_grad()

@@ -26,9 +26,12 @@ _HOMES = {
 
 def __getattr__(name: str) -> object:
     if name == "__version__":
-        from importlib.metadata import version
+        from importlib.metadata import PackageNotFoundError, version
 
-        value: object = version("mgseg")
+        try:
+            value: object = version("mgseg")
+        except PackageNotFoundError:  # run from a checkout that was never installed
+            value = "unknown"
     elif name in _HOMES:
         from importlib import import_module
 

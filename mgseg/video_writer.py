@@ -55,7 +55,12 @@ class _WholeFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        check_suffix(path)
         self.part = path.with_name(path.name + ".part")
+        try:
+            self.part.touch()  # libav opens it only with the first packet
+        except OSError as error:
+            raise self.failure(error) from error
 
     def __enter__(self) -> Self:
         return self
@@ -109,7 +114,6 @@ class VideoWriter(_WholeFile):
         sound_from: Fraction = Fraction(0),
     ) -> None:
         super().__init__(path)
-        check_suffix(path)
         suffix = path.suffix.lower()
         self.rate, self.time_base = rate, time_base
         self.last = Fraction(-1)
@@ -178,6 +182,7 @@ class _Sound:
         else:
             self.output = target.add_stream(encoder, rate=_SOUND_RATE)
             self.output.layout = "stereo"
+        self.samples: int | None = None
         self.packets = self._read()
         self.next = next(self.packets, None)
 
@@ -197,15 +202,17 @@ class _Sound:
             self.next = next(self.packets, None)
 
     def _write(self, packet: Any) -> None:
-        shift = round(self.origin / packet.time_base)
         if self.copies:
-            packet.pts -= shift
+            packet.pts -= round(self.origin / packet.time_base)
             packet.dts = packet.pts
             packet.stream = self.output
             self.target.mux(packet)
             return
-        for frame in packet.decode():
-            frame.pts -= round(self.origin / frame.time_base)
+        for frame in packet.decode():  # counted in samples: the source's ticks may be too coarse for the encoder
+            if self.samples is None:
+                self.samples = round((packet.pts * packet.time_base - self.origin) * frame.sample_rate)
+            frame.pts, frame.time_base = self.samples, Fraction(1, frame.sample_rate)
+            self.samples += frame.samples
             self.target.mux(self.output.encode(frame))
 
     def finish(self) -> None:
@@ -227,14 +234,9 @@ class AnimationWriter(_WholeFile):
 
     def __init__(self, path: Path, rate: Fraction) -> None:
         super().__init__(path)
-        check_suffix(path)
         self.rate = rate
         self.frames: list[Image] = []
         self.times: list[Fraction] = []
-        try:
-            self.part.touch()
-        except OSError as error:
-            raise self.failure(error) from error
 
     def write(self, image: Image, time: Fraction) -> None:
         """Add a frame: uint8 (H, W, 3) RGB at a time in seconds, later than the one before."""

@@ -48,9 +48,9 @@ app = typer.Typer(
 
 def _show_version(wanted: bool) -> None:
     if wanted:
-        from importlib.metadata import version
+        from mgseg import __version__
 
-        console.result(f"mgseg {version('mgseg')}")
+        console.result(f"mgseg {__version__}")
         raise typer.Exit
 
 

@@ -26,7 +26,11 @@ _H264: list[tuple[str, dict[str, str]]] = [
     ("mpeg4", {"q": "3"}),
 ]
 _VP9 = [("libvpx-vp9", {"crf": "30", "b": "0", "deadline": "realtime", "cpu-used": "6", "row-mt": "1"})]
-_SOUND_ENCODER = {".mp4": "aac", ".mkv": "aac", ".webm": "libopus"}  # where the sound cannot be copied
+_PLAYED = {  # sound that players expect in a file of this kind; the rest is converted
+    "mp4": {"aac", "ac3", "alac", "eac3", "flac", "mp3", "opus"},
+    "webm": {"opus", "vorbis"},
+}
+_SOUND_ENCODER = {"mp4": "aac", "matroska": "aac", "webm": "libopus"}
 _SOUND_RATE = 48000  # the one rate that both take
 _ANIMATION_PIXELS = 3 * 10**8  # an animated picture is made in memory: about 1 GB, 700 frames of 854x480
 
@@ -120,7 +124,7 @@ class VideoWriter(_WholeFile):
         try:
             self.container = av.open(f"file:{self.part}", "w", format=_FORMATS[suffix])
             self.stream: Any = self._add_pictures(_VP9 if suffix == ".webm" else _H264, size, pixel_aspect)
-            self.sound = _Sound(sound, self.container, _SOUND_ENCODER[suffix], sound_from) if sound else None
+            self.sound = _Sound(sound, self.container, sound_from) if sound else None
         except (av.FFmpegError, OSError) as error:
             self.part.unlink(missing_ok=True)
             raise self.failure(error) from error
@@ -171,16 +175,17 @@ class VideoWriter(_WholeFile):
 class _Sound:
     """Brings the sound of a clip into a file that is being written, packet by packet."""
 
-    def __init__(self, path: Path, target: av.container.OutputContainer, encoder: str, origin: Fraction) -> None:
+    def __init__(self, path: Path, target: av.container.OutputContainer, origin: Fraction) -> None:
         self.source = av.open(f"file:{path}")
         self.target, self.origin = target, origin
         self.input = self.source.streams.audio[0]
-        self.copies = self.input.codec_context.name in target.supported_codecs
+        kind = target.format.name
+        self.copies = self.input.codec_context.name in _PLAYED.get(kind, target.supported_codecs)
         self.output: Any
         if self.copies:
             self.output = target.add_stream_from_template(self.input)
         else:
-            self.output = target.add_stream(encoder, rate=_SOUND_RATE)
+            self.output = target.add_stream(_SOUND_ENCODER[kind], rate=_SOUND_RATE)
             self.output.layout = "stereo"
         self.samples: int | None = None
         self.packets = self._read()

@@ -55,7 +55,7 @@ def test_every_frame_comes_in_order_and_in_its_colours(make_clip: Maker, tmp_pat
     assert [frame.index for frame in frames] == list(range(8))
     for frame, drawn in zip(frames, made.frames, strict=True):
         assert abs(frame.time - frame.index * Fraction(1001, 30000)) < Fraction(1, 1000)
-        assert abs(frame.image.astype(int) - drawn).mean() < 6
+        assert abs(frame.image.astype(int) - drawn).mean() < 8
     errors = [[abs(f.image.astype(int) - d).mean() for d in made.frames] for f in frames]
     assert np.argmin(errors, axis=1).tolist() == list(range(8))
 

@@ -3,7 +3,10 @@
 Kept apart from `evaluate.py` because its processes import this module and little else.
 """
 
+import io
 import multiprocessing
+import struct
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -16,9 +19,11 @@ from PIL import Image
 
 from mgseg.errors import InputError
 from mgseg.metrics import boundary_accuracy, region_similarity
-from mgseg.pictures import check_size
+from mgseg.pictures import MAX_PIXELS, check_size
 
 VOID = 255
+IHDR_END, GREY, INDEXED = 33, 0, 3  # of PNG: end of the first chunk, colour types
+MAX_DEFLATED = 2**18  # bytes; they unfold to a thousand times as many at most, 256 MiB
 CHUNK = 16  # frames handed to a process at once: well under a tenth of a second's work, so all end together
 WORTH_A_PROCESS = 64  # frames; scoring fewer takes less than starting a process
 
@@ -52,7 +57,11 @@ def read_index_map(path: Path) -> NDArray[np.uint8]:
         InputError: it cannot be read, or is neither indexed nor greyscale of 8 bits (or 1).
     """
     try:
-        with Image.open(path) as picture:
+        data = path.read_bytes()
+        mask = _read_plain_png(data)
+        if mask is not None:
+            return mask
+        with Image.open(io.BytesIO(data)) as picture:
             check_size(path, *picture.size)
             if picture.mode not in {"P", "L", "1"}:
                 found = f"a picture of mode {picture.mode}"
@@ -60,6 +69,36 @@ def read_index_map(path: Path) -> NDArray[np.uint8]:
             return np.asarray(picture).astype(np.uint8, copy=False)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise InputError(f"cannot read the mask {path}: {error}") from error
+
+
+def _read_plain_png(data: bytes) -> NDArray[np.uint8] | None:
+    """Read the kind of PNG that most masks are, three times as fast as Pillow; None for any other file.
+
+    That kind has 8 bits of index or grey, no interlacing and unfiltered rows (PNG specification, 9.2).
+    """
+    if data[:8] != b"\x89PNG\r\n\x1a\n" or len(data) < IHDR_END:
+        return None
+    width, height, depth, colour, _, _, interlace = struct.unpack(">IIBBBBB", data[16:29])
+    size = (width + 1) * height  # each row begins with the number of its filter
+    if depth != 8 or colour not in (GREY, INDEXED) or interlace or not 0 < size <= MAX_PIXELS:
+        return None
+    parts, place = [], IHDR_END
+    while place + 12 <= len(data):
+        length, kind = struct.unpack_from(">I4s", data, place)
+        if kind == b"IDAT":
+            parts.append(data[place + 8 : place + 8 + length])
+        place += 12 + length
+    deflated = b"".join(parts)
+    if len(deflated) > MAX_DEFLATED:
+        return None
+    try:
+        rows = np.frombuffer(zlib.decompress(deflated, bufsize=size), np.uint8)
+    except zlib.error:
+        return None
+    if len(rows) != size:
+        return None
+    rows = rows.reshape(height, width + 1)
+    return None if rows[:, 0].any() else rows[:, 1:]
 
 
 def ids_of(mask: NDArray[np.uint8]) -> tuple[int, ...]:

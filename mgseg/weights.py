@@ -19,6 +19,7 @@ from torch import Tensor
 
 from mgseg.errors import OutputError, WeightsError
 from mgseg.model.encoders import Trunk
+from mgseg.model.folding import fold_batch_norm
 from mgseg.model.network import ModelConfig, MotionGuidedSTM
 
 FORMAT = 1
@@ -167,8 +168,21 @@ def build_model(path: Path, entries: Mapping[str, Any]) -> MotionGuidedSTM:
     return model.eval()
 
 
+def load_network(weights: str | Path) -> MotionGuidedSTM:
+    """Load a network as it was trained, to train it further; float32, on the CPU, in evaluation mode.
+
+    Args:
+        weights: a released name or a file.
+
+    Raises:
+        WeightsError: not found, damaged, or of another architecture.
+    """
+    path = find_weights(weights)
+    return build_model(path, read_checkpoint(path))
+
+
 def load_model(weights: str | Path = AUTO, device: torch.device | str | None = None) -> MotionGuidedSTM:
-    """Load a model for inference.
+    """Load a model for inference: its batch norms are folded into the convolutions.
 
     Args:
         weights: a released name, a file, or "auto" (see `choose_weights`).
@@ -178,8 +192,8 @@ def load_model(weights: str | Path = AUTO, device: torch.device | str | None = N
         WeightsError: not found, damaged, or of another architecture.
     """
     place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    path = find_weights(choose_weights(place.type) if weights == AUTO else weights)
-    return build_model(path, read_checkpoint(path)).to(place)
+    model = load_network(choose_weights(place.type) if weights == AUTO else weights)
+    return fold_batch_norm(model).to(place)
 
 
 def save_weights(

@@ -57,7 +57,7 @@ def test_import_and_export_write_checkpoints_that_load(tmp_path: Path) -> None:
     done = mgseg_weights("export", imported, "-o", exported)
     assert (done.exit_code, done.stdout.strip()) == (0, str(exported))
     assert exported.stat().st_size < 0.6 * imported.stat().st_size
-    assert not weights.load_model(exported, "cpu").config.motion_prior
+    assert not weights.load_network(exported).config.motion_prior
 
 
 def published_names() -> dict[str, torch.Tensor]:

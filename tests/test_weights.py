@@ -42,7 +42,7 @@ def same(a: MotionGuidedSTM, b: MotionGuidedSTM) -> bool:
 
 
 def test_a_checkpoint_rebuilds_its_own_model(model, file):
-    loaded = weights.load_model(file, "cpu")
+    loaded = weights.load_network(file)
     assert loaded.config == CONFIG
     assert not loaded.training
     assert same(loaded, model)
@@ -57,7 +57,7 @@ def test_export_is_half_the_size_without_training_state(model, tmp_path):
     assert entries.keys() == {"format", "config", "state_dict"}
     floats = [t for t in entries["state_dict"].values() if t.is_floating_point()]
     assert {t.dtype for t in floats} == {torch.float16}
-    loaded = weights.load_model(target, "cpu")
+    loaded = weights.load_network(target)
     for mine, theirs in zip(loaded.parameters(), model.parameters(), strict=True):
         torch.testing.assert_close(mine, theirs, rtol=1e-3, atol=1e-6)
     assert next(loaded.parameters()).dtype == torch.float32
@@ -66,7 +66,8 @@ def test_export_is_half_the_size_without_training_state(model, tmp_path):
 def test_released_names_are_found_and_their_hash_is_checked(model, file, monkeypatch):
     release(file.parent, monkeypatch, "model")
     assert weights.find_weights("model") == file
-    assert same(weights.load_model("auto", "cpu"), model)
+    assert same(weights.load_network("model"), model)
+    assert weights.load_model("auto", "cpu").config == CONFIG
     with file.open("ab") as f:
         f.write(b"x")
     with pytest.raises(WeightsError, match="not the released file"):

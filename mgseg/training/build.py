@@ -14,7 +14,7 @@ from mgseg.errors import DatasetError, MgsegError
 from mgseg.model.network import PRESETS, MotionGuidedSTM
 from mgseg.training.stages import StageConfig
 from mgseg.training.updater import Precision
-from mgseg.weights import load_model, load_trunk
+from mgseg.weights import load_network, load_trunk
 
 _AUGMENTATIONS = {"stm": (STM_STILLS, STM_CLIPS), "strong": (STILLS, CLIPS)}
 
@@ -127,7 +127,7 @@ def build_model(options: TrainOptions, device: torch.device) -> MotionGuidedSTM:
         WeightsError: those weights are missing or of another network.
     """
     if options.init:
-        model = load_model(options.init, "cpu")
+        model = load_network(options.init)
         if options.motion_prior != model.config.motion_prior:
             raise MgsegError(
                 f"{options.init} was trained {'with' if model.config.motion_prior else 'without'} the motion prior",

@@ -197,31 +197,46 @@ def _from_grey(path: Path, grey: Mask, clean: bool) -> Mask:
 def _from_colours(path: Path, rgb: Mask, clean: bool) -> MaskFile:
     if (rgb == rgb[:, :, :1]).all():
         return MaskFile(_from_grey(path, np.ascontiguousarray(rgb[:, :, 0]), clean))
+    if clean:
+        colours = _main_colours(rgb)
+        mask = np.full(rgb.shape[:2], -1, np.int16)
+        for number, colour in reversed(list(enumerate(colours))):
+            mask[_alike(rgb, colour)] = number
+        return MaskFile(_fill(mask), _palette_of(colours[1:]), by_colour=True)
     packed = rgb.astype(np.uint32) @ np.array([65536, 256, 1], np.uint32)
-    colours, inverse, areas = np.unique(packed, return_inverse=True, return_counts=True)
+    values, inverse, areas = np.unique(packed, return_inverse=True, return_counts=True)
     inverse = inverse.reshape(packed.shape)
-    solid = _solid(inverse, areas)
-    if not clean and not solid[colours != 0].all():
-        raise _not_clean(path, areas, "colours", [f"#{colour:06x}" for colour in colours])
-    kept: list[int] = []
-    for i in sorted(np.flatnonzero(solid & (colours != 0)).tolist(), key=lambda i: -int(areas[i])):
-        rgb_i = _channels(int(colours[i]))
-        near = (np.abs(rgb_i - _channels(int(colours[j]))).max() < _ALIKE for j in kept)
-        if not clean or not (any(near) or rgb_i.max() < _ALIKE):
-            kept.append(i)
-    if len(kept) > 254:
-        raise InputError(f"the mask {path} holds {len(kept)} colours; 254 objects are the most", _CLEAN_HINT)
-    numbers = np.full(len(colours), -1, np.int16)
-    numbers[(colours == 0)] = 0
-    numbers[kept] = np.arange(1, len(kept) + 1)
-    palette = bytearray(DAVIS_PALETTE)
-    for number, colour in enumerate(colours[kept], 1):
-        palette[3 * number : 3 * number + 3] = int(colour).to_bytes(3, "big")
-    return MaskFile(_fill(numbers[inverse]), bytes(palette), by_colour=True)
+    if len(values) > 254 or not (_solid(inverse, areas) | (values == 0)).all():
+        raise _not_clean(path, areas, "colours", [f"#{value:06x}" for value in values])
+    order = np.argsort(np.where(values == 0, -np.inf, -areas), kind="stable")
+    if values[order[0]] != 0:  # no background at all
+        order = np.concatenate([[len(values)], order])
+    numbers = np.empty(len(values) + 1, np.uint8)
+    numbers[order] = np.arange(len(order))
+    channels = np.append(values, 0)[order[1:], None] >> np.array([16, 8, 0]) & 255
+    return MaskFile(numbers[inverse], _palette_of(channels.astype(np.uint8)), by_colour=True)
 
 
-def _channels(colour: int) -> NDArray[np.int16]:
-    return np.array([colour >> 16, colour >> 8 & 255, colour & 255], np.int16)
+def _main_colours(rgb: Mask) -> Mask:
+    """Black and the colours that cover areas, from the largest down, without those that differ by noise only."""
+    bins = (rgb >> 5).astype(np.uint16) @ np.array([64, 8, 1], np.uint16)
+    areas = np.bincount(bins.ravel(), minlength=512)
+    colours = [np.zeros(3, np.uint8)]
+    solid = np.flatnonzero(_solid(bins, areas))
+    for number in solid[np.argsort(-areas[solid], kind="stable")]:
+        colour = np.median(rgb[bins == number], axis=0).astype(np.uint8)
+        if not _alike(np.array(colours), colour).any():
+            colours.append(colour)
+    return np.array(colours)
+
+
+def _alike(rgb: Mask, colour: Mask) -> NDArray[np.bool_]:
+    return np.abs(rgb.astype(np.int16) - colour).max(axis=-1) < _ALIKE
+
+
+def _palette_of(colours: Mask) -> bytes:
+    """A palette with these colours (N, 3) from id 1 on."""
+    return (DAVIS_PALETTE[:3] + colours.tobytes() + DAVIS_PALETTE[3 + 3 * len(colours) :])[:768]
 
 
 def _narrow(path: Path, wide: NDArray[np.generic]) -> Mask:

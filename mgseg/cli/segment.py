@@ -173,5 +173,5 @@ def _report(result: "SegmentResult", as_json: bool) -> None:
     count, objects = result.num_frames, len(result.object_ids)
     console.message(f"{count} frames, {objects} object{'s' * (objects != 1)}, {rate:.1f} frames a second")
     if result.problem:
-        console.warning(f"this is a part: {count} masks")
+        console.warning("the result is partial")
         raise result.problem

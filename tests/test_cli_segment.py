@@ -1,0 +1,202 @@
+"""mgseg segment as a user meets it: what goes to stdout and stderr, exit codes, how options are understood."""
+
+import json
+import subprocess
+import sys
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+import mgseg.segment
+from mgseg.cli import app
+from mgseg.cli import segment as command
+from mgseg.errors import InputError
+from mgseg.masks import write_mask
+from mgseg.segment import Span
+from mgseg.video import read_frames
+
+runner = CliRunner()
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def call(place: Path, clip: Any, tiny_weights: Path) -> Any:
+    write_mask(place / "first.png", clip.masks[0])
+
+    def segment(*arguments: object, of: Path = clip.path) -> Any:
+        words = ["segment", str(of), "--weights", str(tiny_weights), "--device", "cpu", *map(str, arguments)]
+        return runner.invoke(app, words)
+
+    return segment
+
+
+def test_masks_go_to_a_folder_named_after_the_clip_and_paths_to_stdout(call: Any, place: Path) -> None:
+    result = call("--mask", "first.png", "--overlay", "o.mp4")
+    assert result.exit_code == 0, result.stderr
+    assert result.stdout.splitlines() == ["shapes_masks", "o.mp4"]
+    assert "8 frames, 2 objects" in result.stderr
+    assert len(list((place / "shapes_masks").iterdir())) == 8
+    assert len(list(read_frames(place / "o.mp4"))) == 8
+
+
+def test_json_is_all_that_goes_to_stdout(call: Any) -> None:
+    result = call("-m", "first.png", "-o", "out", "--end", "3", "--json", "--flip", "--memory-every", "2")
+    told = json.loads(result.stdout)
+    assert (told["masks"], told["num_frames"], told["object_ids"], told["problem"]) == ("out", 3, [1, 2], None)
+    assert told["overlay"] is None
+
+
+def test_options_reach_the_segmenter(call: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: dict[str, Any] = {}
+
+    def segment_clip(*args: Any, **more: Any) -> None:
+        seen.update(more, masks=args[1], outputs=args[2])
+        raise InputError("enough")
+
+    monkeypatch.setattr(mgseg.segment, "segment_clip", segment_clip)
+    call(
+        *("--mask", "first.png", "--mask", "5=b.png", "--size", 0, "--memory-every", 3, "--memory-size", 7, "--flip"),
+        *("--precision", "bfloat16", "--start", "0:00:01.5", "--end", "120", "--both-ways", "--clean-mask"),
+        *("--resize-mask", "--no-masks", "--scores", "s", "--cut-outs", "c", "--overwrite"),
+    )
+    options, outputs = seen["options"], seen["outputs"]
+    assert seen["masks"] == {None: Path("first.png"), 5: Path("b.png")}
+    assert (options.size, options.memory_every, options.memory_size, options.flip) == (0, 3, 7, True)
+    assert seen["span"] == Span(Fraction(3, 2), 120, both_ways=True)
+    assert (seen["precision"], seen["clean_masks"], seen["resize_masks"]) == ("bfloat16", True, True)
+    assert (outputs.masks, outputs.scores, outputs.cut_outs) == (None, Path("s"), Path("c"))
+    assert outputs.overwrite
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("120", 120),
+        ("4.5", Fraction(9, 2)),
+        ("4s", Fraction(4)),
+        ("1:02", Fraction(62)),
+        ("1:00:00.5", Fraction(7201, 2)),
+    ],
+)
+def test_positions_are_frames_or_times(text: str, expected: int | Fraction) -> None:
+    position = command._parse_position(text)
+    assert position == expected
+    assert type(position) is type(expected)
+
+
+def test_a_file_whose_name_looks_like_a_frame_is_a_file(place: Path) -> None:
+    assert command._parse_mask("12=a=b.png") == (12, Path("a=b.png"))
+    (place / "12=a.png").touch()
+    assert command._parse_mask("12=a.png") == (None, Path("12=a.png"))
+    assert command._parse_mask("x=a.png") == (None, Path("x=a.png"))
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["--mask", "first.png", "--start", "soon"],
+        ["--mask", "first.png", "--end", "-1s"],
+        ["--mask", "first.png", "--mask", "first.png"],
+        ["--mask", "first.png", "--no-masks"],
+        ["--mask", "first.png", "--size", "-1"],
+        ["--mask", "first.png", "--precision", "float8"],
+        ["--mask", "first.png", "--colour", "red"],
+    ],
+    ids=" ".join,
+)
+def test_wrong_usage_exits_with_2(call: Any, arguments: list[str]) -> None:
+    result = call(*arguments)
+    assert result.exit_code == 2
+    assert not result.stdout
+
+
+def test_an_error_is_one_message_and_a_hint_without_a_traceback(call: Any, place: Path, clip: Any) -> None:
+    grey = Image.fromarray((clip.masks[0] > 0).astype(np.uint8) * np.uint8(255))
+    grey.resize((48, 32)).resize((96, 64)).save(place / "soft.png")
+    result = call("--mask", "soft.png")
+    assert result.exit_code == 1
+    assert not result.stdout
+    error, hint = result.stderr.splitlines()
+    assert error.startswith("error: the mask soft.png has smooth edges or specks: ")
+    assert hint.startswith(" hint: --clean-mask")
+    assert not (place / "shapes_masks").exists()
+    assert call("--mask", "soft.png", "--clean-mask", "--end", 2).exit_code == 0
+
+
+def test_a_second_run_needs_overwrite(call: Any, place: Path) -> None:
+    assert call("--mask", "first.png", "--end", 2).exit_code == 0
+    before = (place / "shapes_masks" / "00001.png").stat().st_mtime_ns
+    refused = call("--mask", "first.png", "--end", 2)
+    assert refused.exit_code == 1
+    assert "--overwrite" in refused.stderr
+    assert (place / "shapes_masks" / "00001.png").stat().st_mtime_ns == before
+    assert call("--mask", "first.png", "--end", 2, "--overwrite").exit_code == 0
+
+
+def test_a_part_is_kept_told_and_exits_with_1(call: Any, make_clip: Any, place: Path) -> None:
+    made = make_clip(place / "whole.mkv", num_frames=20, codec="mjpeg", pix_fmt="yuvj420p")
+    (place / "cut.mkv").write_bytes(made.path.read_bytes()[: made.path.stat().st_size // 2])
+    result = call("--mask", "first.png", "--json", of=place / "cut.mkv")
+    count = len(list((place / "cut_masks").iterdir()))
+    assert result.exit_code == 1
+    assert 0 < count < 20
+    assert json.loads(result.stdout)["num_frames"] == count
+    assert f"{count} of 20 frames could be read" in result.stderr
+    assert "partial" in result.stderr
+
+
+def test_ctrl_c_keeps_what_is_finished_and_exits_with_130(
+    call: Any, place: Path, clip: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read(*_: Any) -> Any:
+        yield from list(read_frames(clip.path))[:4]
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(mgseg.segment, "read_frames", read)
+    result = call("--mask", "first.png", "--overlay", "o.mp4")
+    assert result.exit_code == 130
+    assert "interrupted" in result.stderr
+    assert sorted(path.name for path in (place / "shapes_masks").iterdir()) == [f"{i:05d}.png" for i in range(4)]
+    assert len(list(read_frames(place / "o.mp4"))) == 4
+
+
+def test_names_of_any_kind_work(call: Any, place: Path, clip: Any) -> None:
+    name = "[bold] маска -1\n.mp4"
+    (place / name).write_bytes(clip.path.read_bytes())
+    result = call("--mask", "first.png", "--end", 1, of=place / name)
+    assert result.exit_code == 0, result.stderr
+    assert result.stdout == "[bold] маска -1\n_masks\n"
+
+
+def test_no_weights_no_output(call: Any, place: Path) -> None:
+    result = call("--mask", "first.png", "--weights", "nothing.pth")
+    assert result.exit_code == 1
+    assert "nothing.pth" in result.stderr
+
+
+def test_importing_mgseg_does_not_load_torch_until_a_name_is_used() -> None:
+    code = (
+        "import sys, mgseg\n"
+        "assert 'torch' not in sys.modules\n"
+        "assert mgseg.MgsegError and mgseg.__version__ and 'segment_clip' in dir(mgseg)\n"
+        "assert 'torch' not in sys.modules\n"
+        "assert mgseg.segment_clip and 'torch' in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+
+
+def test_the_version_is_shown() -> None:
+    result = runner.invoke(app, ["--version"])
+    assert result.exit_code == 0
+    assert result.stdout.startswith("mgseg ")

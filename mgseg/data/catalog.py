@@ -125,12 +125,10 @@ def find_split(dataset: str, split: str, root: Path | None) -> Split:
 
 
 def seen_categories(split: Split) -> frozenset[str] | None:
-    """Return the categories of the train split's videos that are not in this split; None where unknown."""
-    if split.training_categories is None:
-        return None
+    """Return the categories of the training videos that are not in this split; None where there are none."""
     scored = set(split.names)
-    others = (found for video, found in split.training_categories.items() if video not in scored)
-    return frozenset().union(*others)
+    others = [found for video, found in (split.training_categories or {}).items() if video not in scored]
+    return frozenset().union(*others) if others else None
 
 
 def _home(dataset: str, root: Path, places: Iterable[str], wanted: list[Path]) -> Path:

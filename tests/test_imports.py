@@ -38,6 +38,7 @@ MAY_IMPORT: dict[str, tuple[set[str], set[str]]] = {
     "segment": (SEGMENT, TENSORS),
     "evaluate": (SEGMENT | {"data", "evaluation"}, TENSORS),
     "evaluation": (SEGMENT | {"data", "evaluation", "metrics"}, TENSORS | PICTURES),
+    "benchmark": (SEGMENT, TENSORS),
     "data": ({"data", "errors", "masks", "pictures", "video"}, TENSORS | PICTURES | {"torchvision", "pycocotools"}),
     "training": (SEGMENT | {"data", "evaluate", "training"}, TENSORS | PICTURES | {"tensorboard"}),
     "cli": ({"cli", "errors"}, {"typer", "rich"}),

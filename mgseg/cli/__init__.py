@@ -4,14 +4,12 @@ Each command is one function of its module that calls one library function. Modu
 rich at the top and the rest inside functions, so that `mgseg --help` answers at once.
 """
 
-import importlib
-import importlib.util
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
-from mgseg.cli import console
+from mgseg.cli import bench, console, eval, segment, train, weights
 from mgseg.errors import DeviceError, MgsegError
 
 INTERRUPTED = 130  # the shells' 128 + SIGINT
@@ -63,12 +61,9 @@ def _options(
     pass
 
 
-# Each command module has a function of the command's name (cli/eval.py: `evaluate`), cli/weights.py an `app`.
-for _module, _function in (("segment", "segment"), ("eval", "evaluate"), ("train", "train")):
-    if importlib.util.find_spec(f"mgseg.cli.{_module}"):
-        app.command(_module)(getattr(importlib.import_module(f"mgseg.cli.{_module}"), _function))
-if importlib.util.find_spec("mgseg.cli.weights"):
-    app.add_typer(importlib.import_module("mgseg.cli.weights").app, name="weights")
+for _command in (segment.segment, eval.evaluate, train.train, bench.bench):
+    app.command(_command.__module__.rpartition(".")[2])(_command)
+app.add_typer(weights.app, name="weights")
 
 
 def main() -> None:

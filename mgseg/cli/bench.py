@@ -1,0 +1,72 @@
+"""`mgseg bench`: how fast a network is here, beside its plain textbook form."""
+
+import json
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from mgseg.cli import console
+
+NETWORK, MEASURE = "Network", "Measurement"
+
+
+def bench(
+    weights: Annotated[
+        str,
+        typer.Option(help="A name, a file, or random:resnet50, random:lite.", rich_help_panel=NETWORK),
+    ] = "auto",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.", rich_help_panel=NETWORK)] = "auto",
+    precision: Annotated[
+        str, typer.Option(help="float32, bfloat16 or float16, of our form.", rich_help_panel=NETWORK)
+    ] = "float32",
+    size: Annotated[str, typer.Option(help="HEIGHTxWIDTH of the frames.", rich_help_panel=MEASURE)] = "480x864",
+    objects: Annotated[int, typer.Option(help="Objects in the clip.", rich_help_panel=MEASURE)] = 1,
+    memory_frames: Annotated[int, typer.Option(help="Frames in memory.", rich_help_panel=MEASURE)] = 5,
+    repeats: Annotated[int, typer.Option(help="Steps of which the median counts.", rich_help_panel=MEASURE)] = 5,
+    plain: Annotated[
+        bool, typer.Option(help="Run the plain textbook form for comparison.", rich_help_panel=MEASURE)
+    ] = True,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON in place of the table.")] = False,
+) -> None:
+    """Measure speed and memory by parts, on a made-up clip, beside the plain textbook form of the same network."""
+    from mgseg.benchmark import BenchOptions, parse_size, run_benchmark
+    from mgseg.device import find_device
+    from mgseg.weights import AUTO, choose_weights
+
+    place = find_device(device)
+    height, width = parse_size(size)
+    name = choose_weights(place.type) if weights == AUTO else weights
+    options = BenchOptions(name, height, width, objects, memory_frames, repeats, str(place), precision, plain)
+    report = run_benchmark(options)
+    if as_json:
+        console.result(json.dumps(report, indent=2))
+    else:
+        console.table(_table(report))
+
+
+def _table(report: dict[str, Any]) -> Table:
+    options = report["options"]
+    title = (
+        f"{options['weights']}, {options['height']}x{options['width']}, {options['objects']} object(s), "
+        f"{options['memory_frames']} memory frames, {options['device']} ({report['threads']} threads)"
+    )
+    table = Table("", "mgseg", "plain form", "ratio", title=title)
+    for name, label, unit in (
+        ("seconds_a_frame", "time a frame", 1e-3),
+        ("gflops", "operations a frame", 1.0),
+        ("peak_bytes", "peak memory beyond the model", 1e6),
+    ):
+        values = [report[name], report.get("plain", {}).get(name)]
+        suffix = {1e-3: "ms", 1.0: "GFLOP", 1e6: "MB"}[unit]
+        cells = ["-" if value is None else f"{value / unit:,.0f} {suffix}" for value in values]
+        ratio = report.get("ratios", {}).get(name)
+        table.add_row(label, *cells, "-" if ratio is None else f"{ratio:.2f}")
+    table.add_row("frames a second", f"{report['frames_a_second']:.2f}", "", "")
+    table.add_section()
+    for name, seconds in report["parts"].items():
+        table.add_row(name.replace("_", " "), f"{seconds * 1e3:,.1f} ms", "", "")
+    if masks := report.get("masks"):
+        share = f"{masks['differences']} of {masks['pixels'] - masks['ties']:,} pixels"
+        table.caption = f"masks of both forms differ in {share} ({masks['ties']:,} ties left out)"
+    return table

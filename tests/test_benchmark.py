@@ -1,0 +1,63 @@
+"""The benchmark measures both forms on the same clip and finds their masks the same."""
+
+import json
+import sys
+
+import pytest
+from typer.testing import CliRunner
+
+from mgseg.benchmark import BenchOptions, parse_size, run_benchmark
+from mgseg.cli import app
+from mgseg.errors import InputError
+
+
+@pytest.fixture(scope="module")
+def report(tiny_weights):
+    return run_benchmark(BenchOptions(str(tiny_weights), 64, 96, objects=3, memory_frames=4, repeats=1))
+
+
+def test_masks_of_both_forms_agree(report):
+    assert report["masks"]["pixels"] == 4 * 64 * 96
+    assert report["masks"]["differences"] == 0
+    assert report["masks"]["ties"] < report["masks"]["pixels"]
+
+
+def test_our_form_needs_fewer_operations_and_every_part_is_timed(report):
+    assert 0 < report["ratios"]["gflops"] < 1
+    assert set(report["parts"]) == {"encode_query", "read", "decode_masks", "encode_memory", "decode", "write"}
+    assert all(seconds > 0 for seconds in report["parts"].values())
+    assert report["frames_a_second"] == pytest.approx(1 / report["seconds_a_frame"])
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="read from /proc")
+def test_memory_is_measured_beyond_the_model(report):
+    for form in (report, report["plain"]):
+        assert 0 < form["peak_bytes"] < 2**30
+
+
+def test_the_command_prints_json_and_a_table(tiny_weights):
+    arguments = ["bench", "--weights", str(tiny_weights), "--size", "32x64", "--repeats", "1", "--device", "cpu"]
+    found = CliRunner().invoke(app, [*arguments, "--no-plain", "--json"])
+    assert found.exit_code == 0
+    assert "plain" not in json.loads(found.stdout)
+    found = CliRunner().invoke(app, arguments)
+    assert found.exit_code == 0
+    for words in ("frames a second", "encode query", "peak memory", "differ in 0 of"):
+        assert words in found.stdout
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [({"memory_frames": 1}, "memory frames"), ({"objects": 0}, "objects"), ({"height": 70}, "multiples of 16")],
+)
+def test_what_cannot_be_measured_is_named(change, says):
+    with pytest.raises(InputError, match=says):
+        run_benchmark(BenchOptions("random:lite", **change))
+
+
+def test_sizes_and_networks_that_are_none_are_named():
+    assert parse_size("480x864") == (480, 864)
+    with pytest.raises(InputError, match="HEIGHTxWIDTH"):
+        parse_size("480")
+    with pytest.raises(InputError, match="no network"):
+        run_benchmark(BenchOptions("random:vgg"))

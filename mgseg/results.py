@@ -38,7 +38,7 @@ class Outputs:
     overwrite: bool = False
 
     def check(self, *inputs: Path) -> None:
-        """Refuse what would overwrite results or inputs, or cannot be written; makes the folders.
+        """Refuse what would overwrite results or inputs, or cannot be written; writes nothing.
 
         Args:
             inputs: files and folders that are read, and must not be written to.
@@ -46,23 +46,27 @@ class Outputs:
         Raises:
             OutputError: with the reason.
         """
-        places = [place for place in (self.masks, self.overlay, self.scores, self.cut_outs) if place]
         if self.overlay:
             check_suffix(self.overlay)
-        for place in places:
-            if place.resolve() in [path.resolve() for path in inputs]:
+        read = {path.resolve() for path in inputs}
+        for place in filter(None, (self.masks, self.overlay, self.scores, self.cut_outs)):
+            if place.resolve() in read:
                 raise OutputError(f"{place} is what is read; write elsewhere")
             if not self.overwrite and _holds_results(place):
                 held = "already holds masks or pictures" if place.is_dir() else "exists"
                 raise OutputError(f"{place} {held}", "--overwrite replaces files of the same name")
-        for place in places:
-            folder = place.parent if place is self.overlay else place
-            try:
-                folder.mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                raise OutputError(f"cannot make the folder {folder}: {error.strerror}") from error
-            if not os.access(folder, os.W_OK):
+        for folder in self.folders:
+            there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+            if not there.is_dir():
+                raise OutputError(f"cannot write into {folder}: {there} is no folder")
+            if not os.access(there, os.W_OK):
                 raise OutputError(f"cannot write into {folder}: no permission")
+
+    @property
+    def folders(self) -> list[Path]:
+        """The folders that are written to."""
+        above = self.overlay.parent if self.overlay else None
+        return [folder for folder in (self.masks, self.scores, self.cut_outs, above) if folder]
 
 
 @dataclass(frozen=True)
@@ -81,7 +85,8 @@ class Segmented:
 
 
 class ResultWriter:
-    """Writes the frames of one clip to `outputs`. A context manager; on an error no overlay is left.
+    """Writes the frames of one clip to `outputs`, whose folders it makes. A context manager; on an error no overlay
+    is left.
 
     Args:
         outputs: checked before.
@@ -96,6 +101,11 @@ class ResultWriter:
         self._exits = ExitStack()
         self._overlay: Writer | None = None
         self._overlay_start = Fraction(0)
+        for folder in outputs.folders:
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise OutputError(f"cannot make the folder {folder}: {error.strerror}") from error
 
     def write_pictures(self, item: Segmented) -> None:
         """Write mask, scores and cut-out; frames may come in any order."""

@@ -262,4 +262,5 @@ class AnimationWriter(_WholeFile):
         ends = [*self.times[1:], self.times[-1] + 1 / self.rate]
         marks = [round((time - self.times[0]) * 1000 / tick) for time in [*self.times, ends[-1]]]
         durations = [max(1, after - before) * tick for before, after in pairwise(marks)]
-        imwrite(self.part, np.stack(self.frames), plugin="pillow", extension=suffix, duration=durations, loop=0)
+        options: dict[str, Any] = {"plugin": "pillow", "extension": suffix, "duration": durations, "loop": 0}
+        self.part.write_bytes(imwrite("<bytes>", np.stack(self.frames), **options))

@@ -249,9 +249,9 @@ def _bad_inputs(clip: Made, folder: Path) -> dict[str, tuple[type[MgsegError], s
         "held masks": (OutputError, "already holds", {"outputs": Outputs(folder / "full")}),
         "own clip": (OutputError, "what is read", {"outputs": Outputs(overlay=clip.path, overwrite=True)}),
         "overlay kind": (OutputError, "not known", {"outputs": Outputs(overlay=folder / "o.txt")}),
-        "folder is a file": (OutputError, "cannot make", {"outputs": Outputs(folder / "small.png" / "x")}),
+        "folder is a file": (OutputError, "is no folder", {"outputs": Outputs(folder / "small.png" / "x")}),
         "device": (DeviceError, "unknown device", {"device": "abacus"}),
-        "weights": (WeightsError, "no weights", {}),
+        "weights": (WeightsError, "no weights", {"outputs": Outputs(folder / "m", folder / "deep" / "o.mp4")}),
     }
 
 
@@ -263,8 +263,10 @@ BAD += ["own clip", "overlay kind", "folder is a file", "device", "weights"]
 def test_bad_input_is_refused_before_weights_are_read(case: str, clip: Made, tmp_path: Path) -> None:
     kind, text, arguments = _bad_inputs(clip, tmp_path)[case]
     given = {"clip": clip.path, "masks": clip.masks[0], "outputs": None, **arguments}
+    before = sorted(tmp_path.rglob("*"))
     with pytest.raises(kind, match=text):
         segment_clip(weights=tmp_path / "absent.pth", **given)
+    assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_a_mask_beyond_the_end_is_told_even_if_the_clip_hid_its_length(

@@ -1,4 +1,4 @@
-"""Reading and writing clips: every frame, in order, at its time, upright; and what is wrong is told."""
+"""Reading clips: every frame, in order, at its time, upright; and what is wrong is told."""
 
 from collections.abc import Callable
 from fractions import Fraction
@@ -12,10 +12,8 @@ from PIL import Image
 
 import mgseg.pictures
 import mgseg.video
-import mgseg.video_writer
-from mgseg.errors import InputError, OutputError
+from mgseg.errors import InputError
 from mgseg.video import Frame, probe, read_backward, read_frames
-from mgseg.video_writer import AnimationWriter, VideoWriter
 
 Maker = Callable[..., Any]
 
@@ -188,131 +186,3 @@ def test_absurd_sizes_are_refused(make_clip: Maker, tmp_path: Path, monkeypatch:
     for name in ("big.mp4", "pictures"):
         with pytest.raises(InputError, match="claims frames of 96x64"):
             probe(make_clip(tmp_path / name).path)
-
-
-@pytest.mark.parametrize("name", ["a b.mp4", "-i.mp4", "http:x.mp4", "новый [1] %03d.mp4", "line\nbreak.mp4"])
-def test_odd_names_are_names(make_clip: Maker, clip: Any, tmp_path: Path, name: str) -> None:
-    (tmp_path / name).write_bytes(clip.path.read_bytes())
-    info = probe(tmp_path / name)
-    with VideoWriter(tmp_path / f"out {name}", (64, 96), info.rate, info.time_base) as writer:
-        for frame in read_frames(tmp_path / name):
-            writer.write(frame.image, frame.time)
-    assert len(list(read_frames(tmp_path / f"out {name}"))) == 8
-
-
-def copy(source: Path, target: Path, start: int = 0, size: tuple[int, int] | None = None) -> list[Frame]:
-    info = probe(source)
-    frames = list(read_frames(source, start))
-    size = size or (info.height, info.width)
-    begin = frames[0].time
-    sound = source if info.has_audio else None
-    with VideoWriter(
-        target, size, info.rate, info.time_base, sound=sound, sound_from=info.first_time + begin
-    ) as writer:
-        for frame in frames:
-            writer.write(frame.image[: size[0], : size[1]], frame.time - begin)
-    return frames
-
-
-@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".webm"])
-def test_written_frames_keep_their_times_and_colours(make_clip: Maker, tmp_path: Path, suffix: str) -> None:
-    made = make_clip(tmp_path / "v.mkv", times=[0, 10, 50, 90, 200, 240, 300, 400])
-    frames = copy(made.path, tmp_path / f"o{suffix}")
-    written = list(read_frames(tmp_path / f"o{suffix}"))
-    assert [frame.time for frame in written] == [frame.time for frame in frames]
-    for ours, theirs in zip(written, frames, strict=True):
-        assert abs(ours.image.astype(int) - theirs.image).mean() < 5
-
-
-def test_odd_sizes_grow_by_a_repeated_line(make_clip: Maker, tmp_path: Path) -> None:
-    made = make_clip(tmp_path / "a.mp4")
-    copy(made.path, tmp_path / "o.mp4", size=(63, 95))
-    info = probe(tmp_path / "o.mp4")
-    assert (info.height, info.width) == (64, 96)
-
-
-def sound_of(path: Path) -> tuple[str, float, float]:
-    with av.open(str(path)) as container:
-        stream = container.streams.audio[0]
-        packets: list[Any] = [packet for packet in container.demux(stream) if packet.pts is not None]
-        first, last = packets[0], packets[-1]
-        return (
-            stream.codec_context.name,
-            float(first.pts * first.time_base),
-            float((last.pts + last.duration) * last.time_base),
-        )
-
-
-@pytest.mark.parametrize(
-    ("source", "audio", "target", "expected"),
-    [
-        ("a.mp4", "aac", "o.mp4", "aac"),
-        ("a.mp4", "aac", "o.mkv", "aac"),
-        ("a.mp4", "aac", "o.webm", "opus"),
-        ("a.webm", "libopus", "o.webm", "opus"),
-        ("a.mkv", "pcm_s16le", "o.mp4", "aac"),
-    ],
-)
-def test_sound_is_copied_or_converted_in_step(
-    make_clip: Maker, tmp_path: Path, source: str, audio: str, target: str, expected: str
-) -> None:
-    codec = "libvpx-vp9" if source.endswith("webm") else "libx264"
-    made = make_clip(tmp_path / source, num_frames=60, audio=audio, codec=codec)
-    copy(made.path, tmp_path / target, start=15)
-    name, first, last = sound_of(tmp_path / target)
-    assert name == expected
-    assert abs(first) < 0.03
-    assert abs(last - 45 * 1001 / 30000) < 0.06
-
-
-@pytest.mark.parametrize("suffix", [".gif", ".webp"])
-def test_animations_keep_the_frames_times(clip: Any, tmp_path: Path, suffix: str) -> None:
-    path = tmp_path / f"o{suffix}"
-    with AnimationWriter(path, Fraction(10)) as writer:
-        for frame, time in zip(clip.frames[:4], (0, 100, 130, 330), strict=True):
-            writer.write(frame, Fraction(time, 1000))
-    with Image.open(path) as animation:
-        shown = []
-        for number in range(animation.n_frames):  # type: ignore[attr-defined]
-            animation.seek(number)
-            animation.load()
-            shown.append(animation.info["duration"])
-    assert shown == [100, 30, 200, 100]
-
-
-def test_an_animation_too_large_for_memory_is_refused(
-    clip: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(mgseg.video_writer, "_ANIMATION_PIXELS", 64 * 96 * 2)
-
-    def write() -> None:
-        with AnimationWriter(tmp_path / "o.gif", Fraction(10)) as writer:
-            for number, frame in enumerate(clip.frames):
-                writer.write(frame, Fraction(number, 10))
-
-    with pytest.raises(OutputError, match="too large"):
-        write()
-    assert not list(tmp_path.iterdir())
-
-
-def test_an_error_leaves_no_file_and_no_part(clip: Any, tmp_path: Path) -> None:
-    def write() -> None:
-        with VideoWriter(tmp_path / "o.mp4", (64, 96), Fraction(25), Fraction(1, 25)) as writer:
-            writer.write(clip.frames[0], Fraction(0))
-            assert [path.name for path in tmp_path.iterdir()] == ["o.mp4.part"]
-            raise ZeroDivisionError
-
-    with pytest.raises(ZeroDivisionError):
-        write()
-    assert not list(tmp_path.iterdir())
-
-
-def test_what_cannot_be_written_is_told(tmp_path: Path) -> None:
-    with pytest.raises(OutputError, match="kind is not known"):
-        VideoWriter(tmp_path / "o.txt", (64, 96), Fraction(25), Fraction(1, 25))
-    for writer in (
-        lambda path: VideoWriter(path.with_suffix(".mp4"), (64, 96), Fraction(25), Fraction(1, 25)),
-        lambda path: AnimationWriter(path.with_suffix(".gif"), Fraction(25)),
-    ):
-        with pytest.raises(OutputError, match="cannot write"):
-            writer(tmp_path / "absent" / "o")

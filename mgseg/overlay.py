@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from mgseg.masks import VOID
 
 _OPACITY = 0.45  # enough to see whose pixel it is, and still what is under it
-_LINES = 400  # a contour is one pixel wide for every so many pixels of the frame's shorter side
+_LINES = 240  # a contour is one pixel wide for every so many pixels of the frame's shorter side
 
 
 def draw_overlay(frame: NDArray[np.uint8], mask: NDArray[np.uint8], palette: bytes) -> NDArray[np.uint8]:

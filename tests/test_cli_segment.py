@@ -1,8 +1,10 @@
 """mgseg segment as a user meets it: what goes to stdout and stderr, exit codes, how options are understood."""
 
 import json
+import signal
 import subprocess
 import sys
+import time
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -200,3 +202,25 @@ def test_the_version_is_shown() -> None:
     result = runner.invoke(app, ["--version"])
     assert result.exit_code == 0
     assert result.stdout.startswith("mgseg ")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_a_run_and_what_is_finished_stays(
+    make_clip: Any, tiny_weights: Path, place: Path, kind: signal.Signals
+) -> None:
+    made = make_clip(place / "long.mkv", num_frames=400)
+    write_mask(place / "first.png", made.masks[0])
+    words = ["segment", "long.mkv", "-m", "first.png", "--overlay", "o.mkv", "--weights", str(tiny_weights)]
+    run = subprocess.Popen([sys.executable, "-m", "mgseg", *words], stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 120
+    while not (place / "long_masks" / "00005.png").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    run.send_signal(kind)
+    _, told = run.communicate(timeout=60)
+    assert run.returncode == 130
+    assert told == "interrupted; what is finished stays\n"
+    count = len(list((place / "long_masks").iterdir()))
+    assert 6 <= count < 400
+    assert len(list(read_frames(place / "o.mkv"))) == count
+    assert not list(place.glob("*.part"))

@@ -4,6 +4,7 @@ Each command is one function of its module that calls one library function. Modu
 rich at the top and the rest inside functions, so that `mgseg --help` answers at once.
 """
 
+import signal
 from typing import Annotated, Any
 
 import typer
@@ -25,7 +26,7 @@ class _Commands(TyperGroup):
             console.error(error)
             raise typer.Exit(1) from None
         except KeyboardInterrupt:
-            console.message("interrupted")
+            console.message("interrupted; what is finished stays")
             raise typer.Exit(INTERRUPTED) from None
         except RuntimeError as error:
             if "torchvision::nms does not exist" not in str(error):
@@ -67,5 +68,6 @@ app.add_typer(weights.app, name="weights")
 
 
 def main() -> None:
-    """Run the command line and exit."""
+    """Run the command line and exit. A polite kill (SIGTERM) ends it like Ctrl-C."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     app(prog_name="mgseg")

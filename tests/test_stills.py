@@ -261,3 +261,12 @@ def test_large_pictures_are_made_smaller_when_read(tmp_path: Path) -> None:
     assert picture.shape == (30, 40, 3)
     assert mask.shape == (30, 40)
     assert set(np.unique(mask)) == {0, 1, 2}
+
+
+def test_a_source_of_small_objects_alone_gives_the_largest_that_it_draws(tmp_path: Path) -> None:
+    small = np.zeros((40, 40), np.uint8)
+    small[:10, :10], small[20:32, 20:40] = 1, 2  # 100 and 240 pixels
+    save(tmp_path / "images" / "0.png", COLOURS[small])
+    save(tmp_path / "masks" / "0.png", small)
+    cutout = Stills(tmp_path).draw_cutout(np.random.default_rng(0))
+    assert cutout.mask.sum() == 240

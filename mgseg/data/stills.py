@@ -95,15 +95,18 @@ class Stills:
         )
 
     def draw_cutout(self, rng: np.random.Generator) -> Cutout:
-        """Draw an object to paste into another clip."""
-        while True:
+        """Draw an object to paste into another clip: of `MIN_CUTOUT_PIXELS`, or the largest of some that are less."""
+        drawn: list[Cutout] = []
+        for _ in range(ATTEMPTS):
             _, still = self._pick(rng)
             target = still.objects[int(rng.integers(len(still.objects)))]
             mask = still.mask == target
             rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
             box = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
-            if mask[box].sum() >= MIN_CUTOUT_PIXELS:
-                return Cutout(still.picture[box], mask[box].astype(np.uint8))
+            drawn.append(Cutout(still.picture[box], mask[box].astype(np.uint8)))
+            if drawn[-1].mask.sum() >= MIN_CUTOUT_PIXELS:
+                return drawn[-1]
+        return max(drawn, key=lambda cutout: int(cutout.mask.sum()))
 
     def _pick(self, rng: np.random.Generator) -> tuple[int, _Still]:
         for _ in range(ATTEMPTS):

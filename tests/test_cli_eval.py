@@ -124,3 +124,8 @@ def test_under_torchrun_the_sequences_are_shared_out_and_one_process_speaks(davi
     folders = davis.parent / "davis17_val_masks", davis.parent / "alone"
     for name in [f"bear/{name}.png" for name in names_of(shapes(5))]:
         assert (folders[0] / name).read_bytes() == (folders[1] / name).read_bytes()
+
+
+def test_scoring_given_masks_does_not_wait_for_torch():
+    code = "import sys, mgseg.evaluate; sys.exit('torch' in sys.modules or 'av' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0

@@ -147,7 +147,7 @@ def _davis(dataset: str, split: str, home: Path, protocol: str, lists: Iterable[
     sequences = []
     for name in _read_list(dataset, split, home, lists, masks_root):
         frames = _pictures(frames_root / name)
-        masks = {path.stem: path for path in _pictures(masks_root / name)}
+        masks = _masks(masks_root / name)
         if not frames and not masks:
             raise DatasetError(f"{dataset} {split}: there is no sequence {name} in {frames_root}")
         names = tuple(path.stem for path in frames) or tuple(masks)
@@ -199,7 +199,7 @@ def _youtube_vos(dataset: str, split: str, home: Path) -> Split:
 
 
 def _youtube_vos_sequence(name: str, video: Any, frames_root: Path, masks_root: Path) -> Sequence:
-    frames, masks = _pictures(frames_root / name), {path.stem: path for path in _pictures(masks_root / name)}
+    frames, masks = _pictures(frames_root / name), _masks(masks_root / name)
     listed = [tuple(entry["frames"]) for entry in video["objects"].values() if entry["frames"]]
     saved = tuple(sorted({frame for listing in listed for frame in listing}))
     there = {path.stem for path in frames} or set(masks)
@@ -239,6 +239,10 @@ def _pictures(folder: Path) -> tuple[Path, ...]:
         return tuple(list_pictures(folder))
     except (InputError, FileNotFoundError, NotADirectoryError):
         return ()
+
+
+def _masks(folder: Path) -> dict[str, Path]:
+    return {path.stem: path for path in _pictures(folder) if path.suffix == ".png"}
 
 
 def _check_name(name: str, what: str) -> None:

@@ -132,7 +132,8 @@ def _worst_frames(report: Report, split: Split, results: Path) -> Iterator[str]:
         if any(n == other and abs(k - taken) < APART * len(score.frames) for other, taken in shown):
             continue
         shown.append((n, k))
-        yield _figure(split, results, score, k, f"{score.sequence}, {score.object_id}, frame {score.frames[k]}")
+        caption = f"{score.sequence}, object {score.object_id}, frame {score.frames[k]}"
+        yield _figure(split, results, score, k, caption)
         if len(shown) == WORST_FRAMES:
             break
     yield "</div>"

@@ -7,18 +7,30 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from mgseg.errors import MgsegError
-    from mgseg.segment import segment_clip
+    from mgseg.results import Outputs
+    from mgseg.segment import Span, segment_clip
     from mgseg.segmenter import Segmenter, SegmenterOptions
     from mgseg.weights import load_model
 
     __version__: str
 
-__all__ = ["MgsegError", "Segmenter", "SegmenterOptions", "__version__", "load_model", "segment_clip"]
+__all__ = [
+    "MgsegError",
+    "Outputs",
+    "Segmenter",
+    "SegmenterOptions",
+    "Span",
+    "__version__",
+    "load_model",
+    "segment_clip",
+]
 
 _HOMES = {
     "MgsegError": "mgseg.errors",
+    "Outputs": "mgseg.results",
     "Segmenter": "mgseg.segmenter",
     "SegmenterOptions": "mgseg.segmenter",
+    "Span": "mgseg.segment",
     "load_model": "mgseg.weights",
     "segment_clip": "mgseg.segment",
 }

@@ -53,7 +53,7 @@ class MaskFile:
 
 
 def read_mask(
-    path: Path,
+    path: str | Path,
     *,
     size: tuple[int, int] | None = None,
     clean: bool = False,
@@ -75,6 +75,7 @@ def read_mask(
     Raises:
         InputError: it cannot be read, is no mask, marks no object, or has another size.
     """
+    path = Path(path)
     file = _read(path, clean)
     mask = file.mask
     if size is not None and mask.shape != size:
@@ -91,7 +92,7 @@ def read_mask(
     return replace(file, mask=mask)
 
 
-def write_mask(path: Path, mask: Mask, palette: bytes | None = None) -> None:
+def write_mask(path: str | Path, mask: Mask, palette: bytes | None = None) -> None:
     """Write a mask as an indexed PNG, whole or not at all.
 
     Args:
@@ -104,7 +105,7 @@ def write_mask(path: Path, mask: Mask, palette: bytes | None = None) -> None:
     """
     picture = Image.frombytes("P", (mask.shape[1], mask.shape[0]), np.ascontiguousarray(mask).tobytes())
     picture.putpalette(palette or DAVIS_PALETTE)
-    write_png(path, picture)
+    write_png(Path(path), picture)
 
 
 def read_index_map(path: Path) -> Mask:

@@ -18,7 +18,7 @@ SEGMENT = CLIPS | {"device", "given_masks", "model", "overlap", "results", "segm
 # What a file, or each file of a folder, may import: modules of mgseg, and packages from elsewhere.
 # The command line may import anything inside functions, but only this at module level.
 MAY_IMPORT: dict[str, tuple[set[str], set[str]]] = {
-    "__init__": ({"errors", "segment", "segmenter", "weights"}, set()),
+    "__init__": ({"errors", "results", "segment", "segmenter", "weights"}, set()),
     "__main__": ({"cli"}, set()),
     "errors": (set(), set()),
     "pictures": ({"errors"}, PICTURES),

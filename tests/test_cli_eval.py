@@ -129,3 +129,13 @@ def test_under_torchrun_the_sequences_are_shared_out_and_one_process_speaks(davi
 def test_scoring_given_masks_does_not_wait_for_torch():
     code = "import sys, mgseg.evaluate; sys.exit('torch' in sys.modules or 'av' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_youtube_vos_figures_by_group_have_a_table_of_their_own(davis, tmp_path):
+    categories = {"a": {1: "cat", 2: "owl"}, "b": {1: "cat", 2: "dog"}}
+    make_youtube_vos(tmp_path / "yt", "train", {"a": shapes(3), "b": shapes(3)}, categories)
+    write_masks(tmp_path / "results" / "a", shapes(3), names_of(shapes(3), 5))
+    arguments = ("--data", "yt", "--split", "train", "--sequence", "a", "--results", "results")
+    rows = [line.split() for line in mgseg_eval(*arguments).stdout.splitlines()]
+    heads = rows.index(["J", "seen", "F", "seen", "J", "unseen", "F", "unseen", "overall"])
+    assert rows[heads + 2] == ["100.0"] * 5

@@ -145,6 +145,23 @@ def test_youtube_vos_writes_the_frames_that_count_of_all_that_it_sees(tiny_model
         assert file.namelist() == [f"Annotations/a/{name}.png" for name in found]
 
 
+def test_a_sequence_whose_masks_give_no_object_is_refused(davis, tiny_model):
+    write_masks(davis / "Annotations/480p/cow", np.zeros((4, 40, 60), np.uint8))
+    with pytest.raises(DatasetError, match="no mask of cow gives an object"):
+        run(davis, tiny_model, score=False)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"weights": 3}', "[" * 100_000])
+def test_a_record_in_another_form_says_nothing(davis, tiny_model, tmp_path, text):
+    run(davis, tiny_model, files=Files(masks=tmp_path / "out"), sequences=["cow"])
+    record = json.loads((tmp_path / "out" / "run.json").read_text())
+    record["speed"] = 3
+    for damaged in (text, json.dumps(record)):
+        (tmp_path / "out" / "run.json").write_text(damaged)
+        report = evaluate_split(find_split("davis17", "val", davis).only(["cow"]), results=tmp_path / "out")
+        assert report.settings["masks"] is None
+
+
 def test_a_mask_of_another_size_than_its_picture_is_refused(davis, tiny_model):
     write_masks(davis / "Annotations/480p/bear", np.ones((1, 20, 30), np.uint8), ["00000"])
     with pytest.raises(DatasetError, match=r"00000\.png is 30x20, its picture 60x40"):

@@ -12,12 +12,23 @@ from mgseg.errors import OutputError
 RUN_FILE = "run.json"
 
 
+FIELDS = {"dataset", "split", "weights", "size", "memory_every", "memory_size", "flip", "precision", "device", "torch"}
+PARTS = {"weights": {"name", "sha256"}, "speed": {"network_fps", "fps", "frames", "processes"}}
+
+
 def read_run(folder: Path) -> dict[str, Any] | None:
-    """Return how the masks of a folder were made, None where it does not say."""
+    """Return how the masks of a folder were made, None where it does not say, or not in our form."""
     try:
-        return dict(json.loads((folder / RUN_FILE).read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError, RecursionError):
+        record = json.loads((folder / RUN_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
         return None
+    if not isinstance(record, dict) or not record.keys() >= FIELDS:
+        return None
+    for name, fields in PARTS.items():
+        part = record.get(name)
+        if part is not None and not (isinstance(part, dict) and part.keys() >= fields):
+            return None
+    return record
 
 
 def write_run(folder: Path, record: Mapping[str, Any]) -> None:

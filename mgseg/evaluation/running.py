@@ -200,6 +200,8 @@ def _run_sequence(sequence: Sequence, segmenter: Segmenter, output: Path, *, any
                 yield perf_counter() - start
                 if frame.name in saved:
                     sink.put(_write, (part / f"{frame.name}.png", mask))
+        if not started:
+            raise DatasetError(f"no mask of {sequence.name} gives an object")
         shutil.rmtree(folder, ignore_errors=True)
         part.replace(folder)
     except OSError as error:

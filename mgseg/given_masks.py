@@ -47,6 +47,8 @@ class GivenMasks:
         self.palette: bytes | None = None
         self._sources = _by_frame(masks, info)
         if isinstance(start, int) and None in self._sources:
+            if start in self._sources:
+                raise InputError(f"two masks are given for frame {start}")
             self._sources[start] = self._sources.pop(None)
         for number, source in sorted(self._sources.items(), key=lambda item: item[0] or 0):
             _check_frame(number, source, info, start, end)

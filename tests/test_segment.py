@@ -244,6 +244,7 @@ def _bad_inputs(clip: Made, folder: Path) -> dict[str, tuple[type[MgsegError], s
         "mask size": (InputError, "48x32, the clip 96x64", {"masks": folder / "small.png"}),
         "array size": (InputError, "array of shape", {"masks": mask[::2]}),
         "mask beyond": (InputError, "frames are 0 to 7", {"masks": {8: mask}}),
+        "two masks": (InputError, "two masks", {"masks": {None: mask, 0: mask}}),
         "mask outside": (InputError, "outside of --start", {"masks": {1: mask}, "span": Span(2)}),
         "mask of no frame": (InputError, "does not belong", {"clip": folder / "full", "masks": folder}),
         "held masks": (OutputError, "already holds", {"outputs": Outputs(folder / "full")}),
@@ -255,7 +256,17 @@ def _bad_inputs(clip: Made, folder: Path) -> dict[str, tuple[type[MgsegError], s
     }
 
 
-BAD = ["no clip", "no mask", "mask size", "array size", "mask beyond", "mask outside", "mask of no frame", "held masks"]
+BAD = [
+    "no clip",
+    "no mask",
+    "mask size",
+    "array size",
+    "mask beyond",
+    "two masks",
+    "mask outside",
+    "mask of no frame",
+    "held masks",
+]
 BAD += ["own clip", "overlay kind", "folder is a file", "device", "weights"]
 
 

@@ -1,9 +1,9 @@
 """Time the scoring of masks (no network) against a plain form: OpenCV, Pillow, one process.
 
-    python benchmarks/scoring.py                                            made-up masks, 854x480
-    python benchmarks/scoring.py --data DAVIS --results STM_DAVIS_16val     DAVIS 2016 val
+    python tests/benchmark_scoring.py                                         made-up masks, 854x480
+    python tests/benchmark_scoring.py --data DAVIS --results STM_DAVIS_16val  DAVIS 2016 val
 
-Needs OpenCV, which mgseg itself does not. Both forms read the same files; the scores of every
+Needs opencv-python-headless, which mgseg itself does not. Both forms read the same files; the scores of every
 frame must be equal to the last bit.
 """
 

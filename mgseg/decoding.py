@@ -44,6 +44,8 @@ def open_video(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
         if not container.streams.video:
             raise InputError(f"{path} has no video stream", "a cut file may have lost it")
         stream = container.streams.video[0]
+        if not stream.codec_context:
+            raise InputError(f"{path} is damaged, or of a codec that this build of FFmpeg does not know")
         check_size(path, stream.codec_context.width, stream.codec_context.height)
         stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
         stream.thread_type = "AUTO"

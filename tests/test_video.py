@@ -158,6 +158,7 @@ def test_what_is_no_clip_is_told_apart(make_clip: Maker, tmp_path: Path) -> None
         "noise.mp4": (bytes(range(256)) * 20, "not a video"),
         "text.txt": (b"a shopping list\n" * 50, "not a video"),
         "cut.mp4": (whole[: len(whole) // 2], "cut MP4"),
+        "codec.mp4": (whole.replace(b"avc1", b"nope"), "codec that this build of FFmpeg does not know"),
         "list.m3u8": (b"#EXTM3U\n#EXTINF:1,\n/etc/passwd\n", "not a video"),
     }
     for name, (data, text) in cases.items():

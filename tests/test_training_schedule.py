@@ -28,10 +28,12 @@ def test_the_rate_warms_up_and_falls_along_a_cosine() -> None:
 
 
 def test_the_clock_goes_by_steps_by_time_or_by_what_is_further() -> None:
-    times = iter([100.0, 130.0, 130.0, 160.0])
+    times = iter([100.0, 130.0, 130.0, 130.0, 160.0])
     assert Clock(10, None).progress(5) == 0.5
     clock = Clock(None, 1, seconds_before=15, now=lambda: next(times))
     assert clock.progress(1000) == pytest.approx(45 / 60)
+    clock.reserve = 10
+    assert clock.progress(1000) == pytest.approx(45 / 50)
     both = Clock(10, 1, now=lambda: next(times))
     assert both.progress(9) == pytest.approx(0.9)
 

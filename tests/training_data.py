@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-SIZE = (48, 64)
+SIZE = (96, 128)
 
 
 def make_davis(root: Path, names: tuple[str, ...] = ("bear", "goat"), length: int = 8) -> Path:
@@ -37,7 +37,7 @@ def make_stills(root: Path, count: int = 3) -> Path:
 def _picture(left: int, top: int) -> tuple[np.ndarray, np.ndarray]:
     height, width = SIZE
     y, x = np.mgrid[:height, :width]
-    mask = ((abs(x - left - 10) < 10) & (abs(y - top - 10) < 10)).astype(np.uint8)
+    mask = ((abs(x - left - 18) < 18) & (abs(y - top - 18) < 18)).astype(np.uint8)
     picture = np.stack([40 + y, 60 + x, np.full(SIZE, 50)], -1).astype(np.uint8)
     picture[mask > 0] = (230, 180, 60)
     return picture, mask

@@ -153,10 +153,9 @@ def train(
 def _show(record: dict[str, Any]) -> None:
     step = record["step"]
     if record["event"] == "step":
-        console.message(
-            f"{record['progress']:6.1%}  step {step}  loss {record['loss']:.3f}  IoU {record['iou']:.3f}  "
-            f"size {record['size']}  {record['step_seconds']:.2f} s a step"
-        )
+        found = "  ".join(f"{name} {record[name]:.3f}" for name in ("loss", "iou") if name in record)
+        speed = f"size {record['size']}  {record['step_seconds']:.2f} s a step"
+        console.message(f"{record['progress']:6.1%}  step {step}  {found}  {speed}")
     elif record["event"] == "validation":
         console.message(f"step {step}  J&F {100 * record['score']:.1f}")
     elif record["event"] == "problem":

@@ -142,6 +142,7 @@ def steps_of(drawing: Drawing, plans: Iterable[StepPlan], num_workers: int) -> G
         num_workers=num_workers,
         collate_fn=_as_it_is,
         worker_init_fn=_leave_signals_to_main,
+        generator=torch.Generator(),  # otherwise it would draw from the generator that the step was seeded for
         multiprocessing_context="spawn" if num_workers else None,
         prefetch_factor=2 if num_workers else None,
     )

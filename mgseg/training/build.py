@@ -101,7 +101,9 @@ def build_sources(config: StageConfig, options: TrainOptions) -> Sources:
         DatasetError: some of it is missing, incomplete or of an unknown layout, or there is none for the stage.
     """
     of_stills, of_clips = _AUGMENTATIONS[config.augmentation]
-    stills = [Stills(root, of_stills) for folder in options.stills for root in _still_roots(folder)]
+    # Nearly the size of the crop is enough, and cheap to read: crops are seldom enlarged more than by a quarter.
+    side = round(1.25 * max(config.size.values))
+    stills = [Stills(root, of_stills, shorter_side=side) for folder in options.stills for root in _still_roots(folder)]
     clips, sequences, held_out = [], [], []
     for split in map(_find_training_split, options.clips):
         if scored := [name for name in split.names if name in options.hold_out]:
@@ -109,7 +111,9 @@ def build_sources(config: StageConfig, options: TrainOptions) -> Sources:
         trained = [name for name in split.names if name not in options.hold_out]
         where = split.frames_root, split.masks_root, trained
         single = split.protocol == "davis16"
-        clips.append(Clips(*where, of_clips, single_object=single, donors=stills))
+        clips.append(
+            Clips(*where, of_clips, name=split.dataset, single_object=single, donors=stills, shorter_side=side)
+        )
         sequences.append(Sequences(*where, single_object=single, shorter_side=round(config.size.at(0))))
     known = {name for split in held_out for name in split.names}
     if lost := [name for name in options.hold_out if name not in known]:

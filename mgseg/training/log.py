@@ -9,35 +9,42 @@ Record = dict[str, Any]
 
 
 class RunLog:
-    """Appends records to a file; a resumed run drops those that lie after its checkpoint.
+    """The records of a run, in memory and, once it is opened, in a file.
 
-    Args:
-        path: of the JSON lines.
-        step: steps done already; later records go.
-        tensorboard: folder of TensorBoard events, None for none.
+    Attributes:
+        records: all, in order.
     """
 
-    def __init__(self, path: Path, step: int = 0, tensorboard: Path | None = None) -> None:
-        self.path = path
-        self.records = [record for record in _read(path) if record["step"] <= step] if step else []
-        part = path.with_name(path.name + ".part")
+    def __init__(self) -> None:
+        self.records: list[Record] = []
+        self._values: dict[str, list[float]] = defaultdict(list)
+        self._path: Path | None = None
+        self._board: Any = None
+
+    def open(self, folder: Path, step: int = 0, tensorboard: bool = False) -> None:
+        """Write to `folder/log.jsonl` from now on.
+
+        Args:
+            folder: of the run.
+            step: steps done already; records of later ones, which a stopped run lost, are dropped.
+            tensorboard: also write TensorBoard events into `folder/tensorboard`.
+        """
+        self._path = folder / "log.jsonl"
+        self.records = [record for record in _read(self._path) if record["step"] <= step] if step else []
+        part = folder / "log.jsonl.part"
         part.write_text("".join(json.dumps(record) + "\n" for record in self.records))
-        part.replace(path)
-        self._board = _board(tensorboard) if tensorboard else None
-        self._sums: dict[str, float] = defaultdict(float)
-        self._count = 0
+        part.replace(self._path)
+        self._board = _board(folder / "tensorboard") if tensorboard else None
 
     def add(self, values: dict[str, float]) -> None:
         """Add the values of one step to the means that the next "step" record shows."""
         for name, value in values.items():
-            self._sums[name] += value
-        self._count += 1
+            self._values[name].append(value)
 
     def means(self) -> dict[str, float]:
         """The means since the last call; empty without a step."""
-        means = {name: round(total / self._count, 6) for name, total in self._sums.items()}
-        self._sums.clear()
-        self._count = 0
+        means = {name: round(sum(values) / len(values), 6) for name, values in self._values.items()}
+        self._values.clear()
         return means
 
     def write(self, event: str, step: int, **values: Any) -> Record:
@@ -53,8 +60,9 @@ class RunLog:
         """
         record = {"event": event, "step": step, **values}
         self.records.append(record)
-        with self.path.open("a") as file:
-            file.write(json.dumps(record) + "\n")
+        if self._path:
+            with self._path.open("a") as file:
+                file.write(json.dumps(record) + "\n")
         if self._board:
             for name, value in values.items():
                 if isinstance(value, float):

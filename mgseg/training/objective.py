@@ -100,7 +100,7 @@ class VideoPass:
         self._bank = MemoryBank(rule.memory_every, rule.memory_size)
         self._number = 0
         self._image = self._to_image(frame)
-        self._masks = pad_to_stride(objects_of(self._to_slots(mask), len(self.ids)))[0]  # (1, N, h, w)
+        self._masks = pad_to_stride(objects_of(self.to_slots(mask), len(self.ids)))[0]  # (1, N, h, w)
         self._previous = self._masks
 
     def step(self, frame: NDArray[np.uint8], mask: NDArray[np.uint8]) -> Outcome:
@@ -114,7 +114,7 @@ class VideoPass:
         self._image = self._to_image(frame)
         padded = self.model.segment(self._image, keys[None], values[None], self._previous)
         _, padding = pad_to_stride(torch.empty(frame.shape[:2], device="meta"))
-        logits, target = unpad(padded, padding), self._to_slots(mask)
+        logits, target = unpad(padded, padding), self.to_slots(mask)
         loss = frame_loss(logits, target, self.keep, self.jaccard)
         self._masks = padded.detach().softmax(1)[:, 1:]
         index = arg_max(padded)
@@ -126,8 +126,8 @@ class VideoPass:
         image = torch.tensor(frame, device=self.device).permute(2, 0, 1).unsqueeze(0).float() / 255
         return pad_to_stride(image)[0]
 
-    def _to_slots(self, mask: NDArray[np.uint8]) -> Tensor:
-        """Index map of ids to one of slots, (1, H, W); 255 stays."""
+    def to_slots(self, mask: NDArray[np.uint8]) -> Tensor:
+        """Map (H, W) of ids to one of slots, (1, H, W); 255 stays, what is not followed is background."""
         table = np.zeros(256, np.uint8)
         table[self.ids] = range(1, len(self.ids) + 1)
         table[IGNORE] = IGNORE

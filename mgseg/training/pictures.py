@@ -43,8 +43,10 @@ def draw_curve(records: Sequence[Record], path: Path) -> None:
         line = [
             (_MARGIN + width * step / last, _MARGIN + height * (1 - value / (scale or 1.0))) for step, value in points
         ]
-        if len(line) > 1:
-            draw.line(line, fill=colour, width=2)
+        draw.line(line, fill=colour, width=2)
+        if event == "validation":  # few: each one is marked
+            for x, y in line:
+                draw.ellipse((x - 3, y - 3, x + 3, y + 3), fill=colour)
         newest = f" {points[-1][1]:.3f}" if points else ""
         title = f"{event} {name}{newest}" + (f" (of {scale:.2f})" if name == "loss" else "")
         draw.text((_MARGIN + 250 * index, _MARGIN - 24), title, fill=colour)

@@ -89,6 +89,7 @@ class Clock:
             raise ValueError("a run ends by steps, by minutes or by both")
         self.num_steps = num_steps
         self.minutes = minutes
+        self.reserve = 0.0  # seconds to be left at the end
         self._now = now
         self._start = now() - seconds_before
 
@@ -100,5 +101,5 @@ class Clock:
     def progress(self, step: int) -> float:
         """Progress before `step` (0-based); 1 or more means that the run is over."""
         by_steps = step / self.num_steps if self.num_steps else 0.0
-        by_time = self.seconds / (60 * self.minutes) if self.minutes else 0.0
+        by_time = self.seconds / max(60 * self.minutes - self.reserve, 1.0) if self.minutes else 0.0
         return max(by_steps, by_time)

@@ -83,15 +83,14 @@ class _Run:
         if state:
             self.updater.load(state["updater"])
         self.step: int = state.get("step", 0)
-        self.best: float | None = state.get("best")
         self.clock = Clock(config.num_steps, options.minutes, state.get("seconds", 0.0))
         self.held_out = sources.held_out
         self._last_save = time.monotonic()
         self.work = self._work(sources)
         options.out.mkdir(parents=True, exist_ok=True)
+        self.log = RunLog()
         if processes.is_main:
-            board = options.out / "tensorboard" if options.tensorboard else None
-            self.log = RunLog(options.out / "log.jsonl", self.step, board)
+            self.log.open(options.out, self.step, options.tensorboard)
             self._write("start", **self._description(sources))
 
     def train(self, stopped: threading.Event) -> TrainResult:
@@ -102,11 +101,12 @@ class _Run:
                 if stop or progress >= 1:
                     return self._end(bool(stop))
                 self._one_step()
-                if self.step % self.options.validate_every == 0:
-                    self._validate()
+                validate_now = self.step % self.options.validate_every == 0
                 waited = time.monotonic() - self._last_save
-                if self.processes.is_main and waited > 60 * self.options.checkpoint_minutes:
+                if self.processes.is_main and (validate_now or waited > 60 * self.options.checkpoint_minutes):
                     self._save()
+                if validate_now:
+                    self._validate()
 
     def _one_step(self) -> None:
         # The jitter of the motion prior draws from torch's generator: a seed a step, so no state need be saved.
@@ -141,23 +141,25 @@ class _Run:
             yield plan_step(self.config, self.options.seed, step, min(progress, 1.0))
 
     def _validate(self) -> None:
-        if self.processes.is_main and self.held_out:
-            size = SegmenterOptions(size=self.options.validate_size, precision=self.options.precision)
-            scores = validate(self.updater.average, self.held_out, size)
+        began = time.monotonic()
+        scores = None
+        if self.held_out:
+            options = SegmenterOptions(size=self.options.validate_size, precision=self.options.precision)
+            masks, shared = self.options.out / "validation", self.processes.world_size > 1
+            scores = validate(self.updater.average, self.held_out, options, masks, shared)
+        if scores:
             self._write("validation", score=scores.mean, sequences=scores.sequences)
-            if self.best is None or scores.mean > self.best:
-                self.best = scores.mean
+            if scores.mean == max(self._scores()):
                 self._save_weights(self.options.out / "best.pth")
         if self.processes.is_main:
             draw_curve(self.log.records, self.options.out / "curve.png")
-        self.processes.furthest(0)  # wait for the first process
+        self.clock.reserve = time.monotonic() - began  # for the one at the end
 
     def _save(self) -> Path:
         path = checkpoint_path(self.options.out, self.step)
         state = {
             "step": self.step,
             "seconds": self.clock.seconds,
-            "best": self.best,
             "stage": _as_json(asdict(self.config)),
             "updater": self.updater.state(),
         }
@@ -182,8 +184,8 @@ class _Run:
             self._validate()
         if self.processes.is_main:
             draw_curve(self.log.records, self.options.out / "curve.png")
-            self._write("end", stopped=stopped, seconds=round(self.clock.seconds, 1), best=self.best)
-        return TrainResult(weights, self.step, stopped, self.best)
+            self._write("end", stopped=stopped, seconds=round(self.clock.seconds, 1))
+        return TrainResult(weights, self.step, stopped, max(self._scores(), default=None))
 
     def _write_means(self, plan: StepPlan) -> None:
         self._write(
@@ -195,6 +197,10 @@ class _Run:
             batch_size=plan.batch_size,
             seconds=round(self.clock.seconds, 1),
         )
+
+    def _scores(self) -> list[float]:
+        """Of all validations, those before an interruption included; on the first process."""
+        return [record["score"] for record in self.log.records if record["event"] == "validation"]
 
     def _write(self, event: str, **values: Any) -> None:
         self._notify(self.log.write(event, self.step, **values))

@@ -35,7 +35,8 @@ class Updater:
         self.average = deepcopy(model).eval().requires_grad_(False) if config.ema else model
         self.optimizer = _optimizer(model, config)
         self._dtype = getattr(torch, precision)
-        self._scaler = torch.amp.GradScaler(processes.device.type, enabled=precision == "float16")
+        # It grows by itself; torch's 65536 would lose the first steps to overflow.
+        self._scaler = torch.amp.GradScaler(processes.device.type, 1024.0, enabled=precision == "float16")
         self._failures = 0
 
     def autocast(self) -> torch.autocast:

@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from mgseg.data.catalog import Split
-from mgseg.evaluate import evaluate_split
+from mgseg.evaluate import Files, evaluate_split
 from mgseg.model.network import MotionGuidedSTM
 from mgseg.segmenter import SegmenterOptions
 
@@ -22,21 +23,29 @@ class Scores:
     sequences: dict[str, float]
 
 
-def validate(model: MotionGuidedSTM, held_out: Sequence[Split], options: SegmenterOptions) -> Scores:
+def validate(
+    model: MotionGuidedSTM, held_out: Sequence[Split], options: SegmenterOptions, masks: Path, shared: bool
+) -> Scores | None:
     """Segment and score the held-out sequences.
 
     Args:
         model: on its device; left in the mode that it was in.
         held_out: one sequence or more.
         options: of the Segmenter.
+        masks: folder of the masks, one in it for each dataset; those of the validation before are replaced.
+        shared: the processes of the run share the sequences out; all of them call this.
+
+    Returns:
+        The scores; None on all processes but the first.
 
     Raises:
-        MgsegError: a sequence cannot be read.
+        MgsegError: a sequence cannot be read, or the masks not be written.
     """
     training = model.training
     sequences: dict[str, float] = {}
     for split in held_out:
-        report = evaluate_split(split, model, options)
+        files = Files(masks=masks / split.dataset, overwrite=True)
+        report = evaluate_split(split, model, options, files=files, shared=shared)
         sequences |= {name: round(figures["J&F"], 5) for name, figures in report.sequences.items()}
     model.train(training)
-    return Scores(round(sum(sequences.values()) / len(sequences), 5), sequences)
+    return Scores(round(sum(sequences.values()) / len(sequences), 5), sequences) if sequences else None

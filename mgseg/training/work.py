@@ -2,11 +2,12 @@
 
 import time
 from collections.abc import Generator, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import islice
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from mgseg.data.clips import Sequences
 from mgseg.training.batches import Drawing, Step, StepPlan, steps_of
@@ -89,7 +90,8 @@ class VideoWork:
         self._videos = [(dataset, index) for dataset in datasets for index in range(len(dataset))]
         self._plans = plans
         self._seed = seed
-        self._picture: Picture | None = None
+        self._newest: tuple[VideoFrame, VideoFrame, Tensor] | None = None
+        self._problems: list[str] = []
 
     def close(self) -> None:
         """Nothing to end."""
@@ -102,58 +104,59 @@ class VideoWork:
         frames = self._frames(plan)
         losses, ious, norms = [], [], []
         while True:
-            outcomes = list(islice(frames, updater.config.step_every or None))
-            if not updater.processes.furthest(len(outcomes))[0]:  # no process has a frame left
+            found = list(islice(frames, updater.config.step_every or None))
+            if not updater.processes.furthest(len(found))[0]:  # no process has a frame left
                 break
-            losses += [float(outcome.loss) for outcome in outcomes]
-            ious += [float(outcome.iou) for outcome in outcomes]
+            losses += [loss for loss, _ in found]
+            ious += [iou for _, iou in found]
             norms.append(updater.update(plan.step, plan.progress))
-        values = {
-            "loss": float(np.mean(losses)),
-            "iou": float(np.mean(ious)),
-            "norm": float(np.mean(norms)),
-            "step_seconds": time.monotonic() - began,
-        }
-        return StepResult(plan, values, [], self._picture)
+        lists = {"loss": losses, "iou": ious, "norm": norms}
+        values = {name: float(np.mean(numbers)) for name, numbers in lists.items() if numbers}
+        problems, self._problems = self._problems, []
+        return StepResult(plan, values | {"step_seconds": time.monotonic() - began}, problems, self._picture())
 
-    def _frames(self, plan: StepPlan) -> Iterator[Outcome]:
-        """Yield each predicted frame of this process's videos, its gradient added, its graph gone."""
+    def _frames(self, plan: StepPlan) -> Iterator[tuple[float, float]]:
+        """Yield loss and IoU of each predicted frame of this process's videos, its gradient added, its graph gone."""
         updater, config = self.updater, self.updater.config
         part = plan.batch_size // updater.processes.world_size
         for place in range(part):
             position = plan.step * plan.batch_size + updater.processes.rank * part + place
-            video, num_frames = self._open(position)
+            name, video, num_frames = self.open(position)
             share = 1 / (config.step_every or part * max(1, num_frames - 1))
-            for outcome in self._pass(video, config.keep.at(plan.progress)):
+            for outcome in self._pass(name, video, config.keep.at(plan.progress)):
                 updater.backward(outcome.loss * share)
-                yield replace(outcome, loss=outcome.loss.detach())
+                yield float(outcome.loss.detach()), float(outcome.iou)
 
-    def _pass(self, video: Iterator[VideoFrame], keep: float) -> Iterator[Outcome]:
+    def _pass(self, name: str, video: Iterator[VideoFrame], keep: float) -> Iterator[Outcome]:
         """Yield the outcome of each frame after the first that shows an object."""
         updater = self.updater
         start = next((pair for pair in video if shows_object(pair[1])), None)
         if start is None:
+            self._problems.append(f"{name}: its masks show no object")
             return
         video_pass = VideoPass(updater.model, *start, updater.processes.device, keep, updater.config.jaccard)
-        for frame, mask in video:
+        for pair in video:
             with updater.autocast():
-                outcome = video_pass.step(frame, mask)
+                outcome = video_pass.step(*pair)
             yield outcome
-            self._picture = _picture_of([start, (frame, mask)], outcome)
+            self._newest = start, pair, outcome.prediction
 
-    def _open(self, position: int) -> tuple[Iterator[VideoFrame], int]:
-        """The video for a place in the endless row of passes over the data, or a stretch of it, and its length."""
+    def open(self, position: int) -> tuple[str, Iterator[VideoFrame], int]:
+        """Name, frames and their number of the video, or stretch, at a place in the endless row of passes."""
         epoch, place = divmod(position, len(self._videos))
         order = np.random.default_rng((self._seed, epoch)).permutation(len(self._videos))
         dataset, index = self._videos[order[place]]
-        length = len(dataset.videos[index].frames)
+        name, length = dataset.videos[index].name, len(dataset.videos[index].frames)
         limit = self.updater.config.max_frames
         if not limit or limit >= length:
-            return dataset.read(index), length
+            return name, dataset.read(index), length
         start = int(np.random.default_rng((self._seed, position, 1)).integers(length - limit + 1))
-        return islice(dataset.read(index), start, start + limit), limit
+        return name, islice(dataset.read(index), start, start + limit), limit
 
-
-def _picture_of(pairs: Sequence[VideoFrame], outcome: Outcome) -> Picture:
-    images, masks = (torch.from_numpy(np.stack(arrays)).unsqueeze(0) for arrays in zip(*pairs, strict=True))
-    return Picture(images.permute(0, 1, 4, 2, 3) / 255, masks, outcome.prediction)
+    def _picture(self) -> Picture | None:
+        """First and last frame of the newest video; a slot has the colour of its number, an id of its own."""
+        if self._newest is None:
+            return None
+        *pairs, prediction = self._newest
+        frames, masks = (torch.from_numpy(np.stack(arrays)).unsqueeze(0) for arrays in zip(*pairs, strict=True))
+        return Picture(frames.permute(0, 1, 4, 2, 3) / 255, masks, prediction)

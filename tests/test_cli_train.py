@@ -1,0 +1,111 @@
+"""`mgseg train` as it is called: flags become options, a stopped run says how to go on, two processes are one run."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from training_data import make_davis, make_stills
+from typer.testing import CliRunner
+
+from mgseg.cli import app
+from mgseg.training import train as training
+from mgseg.training.build import TrainOptions
+from mgseg.training.stages import StageConfig, configure
+from mgseg.training.train import TrainResult
+from mgseg.weights import load_network
+
+
+def run(*arguments: str) -> Any:
+    return CliRunner().invoke(app, ["train", *arguments])
+
+
+def test_flags_become_stage_and_options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Any] = []
+
+    def fake(config: StageConfig, options: TrainOptions, notify: Any) -> TrainResult:
+        seen.extend((config, options))
+        return TrainResult(options.out / "weights.pth", 5, False, 0.5)
+
+    monkeypatch.setattr(training, "train_stage", fake)
+    words = "--stage clips --preset faithful --static a --static b --clips davis16=c --hold-out bear,goat --seed 3"
+    more = "--model lite --no-motion-prior --minutes 5 --size 192,256@0.5 --steps 9 --resume --precision bfloat16"
+    result = run(*words.split(), *more.split(), "--out", str(tmp_path))
+    assert result.exit_code == 0, result.output
+    assert result.stdout.strip() == str(tmp_path / "weights.pth")
+    config, options = seen
+    assert config == configure("clips", "faithful", {"size": "192,256@0.5", "num_steps": 9})
+    assert options == TrainOptions(
+        out=tmp_path,
+        stills=(Path("a"), Path("b")),
+        clips=("davis16=c",),
+        hold_out=("bear", "goat"),
+        model="lite",
+        motion_prior=False,
+        minutes=5,
+        seed=3,
+        resume=True,
+        precision="bfloat16",
+    )
+
+
+def test_a_stopped_run_exits_1_and_says_how_to_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stopped = TrainResult(tmp_path / "checkpoint-00000007.pth", 7, True, None)
+    monkeypatch.setattr(training, "train_stage", lambda *args, **kwargs: stopped)
+    result = run("--stage", "static", "--out", str(tmp_path))
+    assert result.exit_code == 1
+    assert "--resume" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "word"),
+    [
+        (["--stage", "static", "--out", "run", "--size", "100"], 1, "16"),
+        (["--stage", "static", "--out", "run"], 1, "--static"),
+        (["--stage", "main", "--out", "run"], 2, "main"),
+        (["--stage", "static", "--out", "run", "--steps", "0", "--static", "x"], 1, "--minutes"),
+    ],
+)
+def test_what_cannot_be_is_told(
+    arguments: list[str], code: int, word: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = run(*arguments)
+    assert result.exit_code == code
+    assert word in result.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_two_processes_train_as_one_does(tmp_path: Path, tiny_weights: Path) -> None:
+    davis = make_davis(tmp_path / "davis", ("bear", "goat", "lion"), length=4)
+    stills = make_stills(tmp_path / "stills")
+    data = f"--static {stills} --clips davis16={davis} --init {tiny_weights} --device cpu --workers 0"
+    stage = "--stage static --preset faithful --steps 2 --batch 2 --size 32 --clip-share 0.5 --rate 0.001"
+    stage += " --hold-out bear,lion --validate-every 2 --validate-size 32"
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    environment = os.environ | {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    command = [sys.executable, "-m", "mgseg", "train", *stage.split(), *data.split(), "--out"]
+    both = [
+        subprocess.Popen([*command, str(tmp_path / "two")], env=environment | {"RANK": rank, "LOCAL_RANK": rank})
+        for rank in ("0", "1")
+    ]
+    alone = run(*command[4:], str(tmp_path / "one"))
+    assert alone.exit_code == 0, alone.output
+    assert [process.wait(timeout=120) for process in both] == [0, 0]
+    start, one, two = (
+        load_network(path).state_dict()
+        for path in (tiny_weights, tmp_path / "one" / "weights.pth", tmp_path / "two" / "weights.pth")
+    )
+    assert any(float((one[name] - start[name]).abs().max()) > 1e-4 for name in start)
+    logs = [(tmp_path / out / "log.jsonl").read_text().splitlines() for out in ("one", "two")]
+    scores = [[json.loads(line)["sequences"] for line in log if "validation" in line[:24]] for log in logs]
+    assert scores[0][0].keys() == scores[1][0].keys() == {"bear", "lion"}
+    for name, tensor in one.items():  # the order of sums differs: a hundredth of a step of Adam's
+        torch.testing.assert_close(two[name], tensor, rtol=0, atol=1e-5)

@@ -1,0 +1,275 @@
+"""The engine: stages lower the loss, a resumed run is the same run, files and errors are as promised."""
+
+import json
+import os
+import signal
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from itertools import repeat
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from training_data import make_davis, make_stills
+
+from mgseg.errors import DatasetError, MgsegError, OutputError, WeightsError
+from mgseg.model.network import MotionGuidedSTM
+from mgseg.training.batches import Drawing, StepPlan, plan_step, steps_of
+from mgseg.training.build import TrainOptions, build_model, build_sources
+from mgseg.training.distributed import Processes
+from mgseg.training.stages import StageConfig, configure
+from mgseg.training.train import TrainResult, train_stage
+from mgseg.training.updater import Updater
+from mgseg.training.validation import Scores
+from mgseg.training.work import ClipWork, VideoWork
+from mgseg.weights import load_network, save_weights
+
+ONE = Processes(0, 1, torch.device("cpu"))
+
+
+@pytest.fixture(scope="module")
+def davis(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_davis(tmp_path_factory.mktemp("davis"))
+
+
+@pytest.fixture(scope="module")
+def stills(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_stills(tmp_path_factory.mktemp("stills") / "squares")
+
+
+@pytest.fixture
+def options(tmp_path: Path, davis: Path, stills: Path, tiny_weights: Path) -> TrainOptions:
+    return TrainOptions(
+        out=tmp_path / "run",
+        stills=(stills,),
+        clips=(f"davis16={davis}",),
+        init=str(tiny_weights),
+        device="cpu",
+        num_workers=0,
+        log_every=1,
+    )
+
+
+def small(stage: str = "static", **changes: Any) -> StageConfig:
+    """A stage of the fast preset at a size for tests."""
+    sizes = {"num_steps": 3, "batch_size": 2, "size": "48" if stage == "sequence" else "32", "clip_share": "0.5"}
+    return configure(stage, "fast", {**sizes, "num_frames": "2", "warmup_steps": 0, "rate": 1e-3, **changes})
+
+
+def records(folder: Path, event: str) -> list[dict[str, Any]]:
+    lines = (folder / "log.jsonl").read_text().splitlines()
+    return [record for record in map(json.loads, lines) if record["event"] == event]
+
+
+@pytest.mark.parametrize("stage", ["static", "clips", "sequence"])
+def test_two_steps_on_the_same_data_lower_the_loss(stage: str, options: TrainOptions, davis: Path) -> None:
+    config = small(stage, batch_size="1", max_frames=3, step_every=0)
+    config = replace(config, object_weights=((1, 1.0),), prior_jitter=False)
+    updater = Updater(build_model(options, ONE.device), config, ONE)
+    sources = build_sources(config, options)
+    plans = repeat(plan_step(config, 0, 0, 0.0))  # the same step again and again
+    work: ClipWork | VideoWork
+    if stage == "sequence":
+        work = VideoWork(updater, sources.sequences, plans, 0)
+    else:
+        drawing = Drawing(sources.stills, sources.clips, 0, ONE, render=True)
+        work = ClipWork(updater, drawing, plans, 0)
+    losses = [work.step().values["loss"] for _ in range(3)]
+    work.close()
+    assert losses[2] < losses[1] < losses[0]
+
+
+def stop_at(step: int) -> Callable[[dict[str, Any]], None]:
+    def notify(record: dict[str, Any]) -> None:
+        if record["event"] == "step" and record["step"] == step:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    return notify
+
+
+@pytest.mark.parametrize("stage", ["static", "sequence"])
+def test_a_run_stopped_by_a_signal_and_resumed_is_the_run_without_a_stop(stage: str, options: TrainOptions) -> None:
+    config = small(stage, num_steps=4, batch_size="1", max_frames=3)
+    whole = train_stage(config, replace(options, out=options.out / "whole"))
+    first = train_stage(config, options, stop_at(2))
+    assert (first.stopped, first.num_steps, whole.stopped, whole.num_steps) == (True, 2, False, 4)
+    # The second part draws in a worker process, the first did not: clips must not depend on that.
+    again = replace(options, resume=True, num_workers=1 if stage == "static" else 0)
+    second = train_stage(config, again)
+    expected, found = (load_network(run.weights).state_dict() for run in (whole, second))
+    assert all(torch.equal(found[name], tensor) for name, tensor in expected.items())
+    assert [record["step"] for record in records(options.out, "step")] == [1, 2, 3, 4]
+    losses = [[r["loss"] for r in records(out, "step")] for out in (options.out, options.out / "whole")]
+    assert losses[0] == losses[1]
+
+
+def test_a_run_leaves_what_it_promises(options: TrainOptions) -> None:
+    done = replace(options, hold_out=("goat",), validate_every=2, validate_size=32, checkpoint_minutes=0, keep=2)
+    seen: list[dict[str, Any]] = []
+    result = train_stage(small(), done, seen.append)
+    names = {path.name for path in options.out.iterdir()}
+    assert names == {
+        "log.jsonl",
+        "curve.png",
+        "predictions-00000002.png",
+        "checkpoint-00000002.pth",
+        "checkpoint-00000003.pth",
+        "best.pth",
+        "weights.pth",
+        "validation",
+    }
+    assert len(list((options.out / "validation" / "davis16" / "goat").iterdir())) == 8
+    scores = records(options.out, "validation")
+    assert [record["step"] for record in scores] == [2, 3]
+    assert result.score == max(record["score"] for record in scores)
+    assert scores[0]["sequences"].keys() == {"goat"}
+    assert seen == records(options.out, "start") + seen[1:]
+    start = seen[0]
+    assert start["sources"] == {"squares": 3, "davis16": 1}
+    for picture in ("curve.png", "predictions-00000002.png"):
+        with Image.open(options.out / picture) as image:
+            assert image.getextrema() != ((0, 0),) * 3
+    assert load_network(options.out / "best.pth").config == load_network(result.weights).config
+
+
+def test_time_ends_a_run_that_has_no_number_of_steps(options: TrainOptions) -> None:
+    result = train_stage(small(num_steps=0), replace(options, minutes=0.02))
+    (end,) = records(options.out, "end")
+    assert result.num_steps >= 1
+    assert end["seconds"] >= 1.2
+    assert records(options.out, "step")[-1]["progress"] < 1
+
+
+def test_the_saved_weights_are_the_moving_average(options: TrainOptions) -> None:
+    result = train_stage(small(num_steps=2, ema=0.5), options)
+    training = torch.load(options.out / "checkpoint-00000002.pth", weights_only=True)["training"]["updater"]
+    saved = load_network(result.weights).state_dict()
+    name = "decoder.predict.weight"
+    assert torch.equal(saved[name], training["average"][name])
+    assert not torch.equal(saved[name], training["model"][name])
+
+
+def draw(config: StageConfig, options: TrainOptions, processes: Processes, plans: Iterator[StepPlan]) -> Any:
+    sources = build_sources(config, options)
+    drawing = Drawing(sources.stills, sources.clips, 5, processes, render=True)
+    return next(steps_of(drawing, plans, 0))
+
+
+def test_processes_share_the_batch_that_one_would_draw(options: TrainOptions) -> None:
+    config = small(batch_size="4")
+    plan = plan_step(config, 5, 17, 0.3)
+    whole = draw(config, options, ONE, repeat(plan)).clips
+    parts = [draw(config, options, Processes(rank, 2, ONE.device), repeat(plan)).clips for rank in (0, 1)]
+    assert whole.names == parts[0].names + parts[1].names
+    assert torch.equal(whole.images, torch.cat([part.images for part in parts]))
+
+
+def test_held_out_sequences_are_not_trained_on(options: TrainOptions) -> None:
+    config = small("clips", batch_size="12", clip_share="1")
+    step = draw(config, replace(options, hold_out=("bear",)), ONE, repeat(plan_step(config, 0, 0, 0.0)))
+    assert {name.split("/")[0] for name in step.clips.names} == {"goat"}
+
+
+def test_an_unreadable_picture_is_named_and_the_run_goes_on(options: TrainOptions, tmp_path: Path) -> None:
+    broken = make_stills(tmp_path / "broken", 2)
+    (broken / "images" / "0.png").write_bytes(b"no picture")
+    train_stage(small(clip_share="0", num_steps=2, batch_size="4"), replace(options, stills=(broken,), clips=()))
+    (problem,) = records(options.out, "problem")
+    assert "broken/0" in problem["message"]
+
+
+REFUSALS = [
+    ("static", {"stills": (), "clips": ()}, DatasetError, "--static"),
+    ("clips", {"clips": ()}, DatasetError, "--clips"),
+    ("clips", {"hold_out": ("zebra",)}, DatasetError, "zebra"),
+    ("clips", {"clips": ("davis17=/nowhere",)}, DatasetError, "nowhere"),
+    ("static", {"stills": (Path("/nowhere"),)}, DatasetError, "nowhere"),
+    ("static", {"init": "/nowhere.pth"}, WeightsError, "nowhere"),
+    ("static", {"motion_prior": False}, MgsegError, "motion prior"),
+]
+
+
+@pytest.mark.parametrize(("stage", "changes", "error", "word"), REFUSALS)
+def test_what_cannot_work_is_refused_at_once(
+    stage: str, changes: dict[str, Any], error: type[MgsegError], word: str, options: TrainOptions
+) -> None:
+    with pytest.raises(error) as caught:
+        train_stage(small(stage), replace(options, **changes))
+    assert word in f"{caught.value} {caught.value.hint}"
+    assert not options.out.exists()
+
+
+def test_a_folder_with_a_run_is_not_overwritten(options: TrainOptions, tiny_model: MotionGuidedSTM) -> None:
+    save_weights(options.out / "weights.pth", tiny_model.config, tiny_model.state_dict())
+    with pytest.raises(OutputError, match="run already"):
+        train_stage(small(), options)
+
+
+def test_gradients_that_are_not_finite_change_nothing_and_end_a_run_in_the_long(tiny_weights: Path) -> None:
+    model = load_network(tiny_weights).train()
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    updater = Updater(model, small(), ONE)
+    for step in range(20):
+        updater.backward(model.decoder.predict.weight.sum() * float("nan"))
+        if step < 19:
+            updater.update(step, 0.0)
+    assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
+    with pytest.raises(MgsegError, match="finite"):
+        updater.update(20, 0.0)
+
+
+def test_the_trunks_learn_at_their_own_rate_and_only_kernels_decay(tiny_weights: Path) -> None:
+    updater = Updater(load_network(tiny_weights), small(trunk_rate=0.25, weight_decay=0.1), ONE)
+    groups = updater.optimizer.param_groups
+    assert [group["multiple"] for group in groups] == [0.25, 0.25, 1, 1]
+    assert [group["weight_decay"] for group in groups] == [0.1, 0, 0.1, 0]
+    assert sum(len(group["params"]) for group in groups) == len(list(updater.model.parameters()))
+    assert {p.ndim for group in groups[1::2] for p in group["params"]} == {1}
+
+
+def test_long_gradients_are_clipped(tiny_weights: Path) -> None:
+    model = load_network(tiny_weights)
+    updater = Updater(model, replace(small(), optimizer="adam", clip_norm=1e-3), ONE)
+    weight = model.decoder.predict.bias
+    updater.backward(1000 * weight.sum())
+    assert updater.update(0, 0.0) == pytest.approx(1000 * np.sqrt(weight.numel()), rel=1e-4)
+    moment = updater.optimizer.state[weight]["exp_avg"]
+    assert float(moment.norm()) == pytest.approx(1e-4, rel=1e-2)  # a tenth of the clipped gradient
+
+
+def test_the_best_weights_are_those_of_the_best_validation(
+    options: TrainOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scores = iter([0.2, 0.6, 0.4, 0.5])
+    monkeypatch.setattr("mgseg.training.train.validate", lambda *args: Scores(next(scores), {}))
+    watched = replace(options, hold_out=("goat",), validate_every=1, keep=9)
+    config = small(num_steps=4)
+    assert train_stage(config, watched, stop_at(3)).stopped
+    result = train_stage(config, replace(watched, resume=True))
+    assert result.score == 0.6
+    best, second = (load_network(options.out / name) for name in ("best.pth", "checkpoint-00000002.pth"))
+    assert torch.equal(best.decoder.predict.weight, second.decoder.predict.weight)
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_half_precision_trains(precision: Any, options: TrainOptions) -> None:
+    train_stage(small(num_steps=2), replace(options, precision=precision))
+    before, after = (load_network(Path(path)) for path in (str(options.init), options.out / "weights.pth"))
+    change = (after.decoder.predict.weight - before.decoder.predict.weight).detach().abs().max()
+    assert 0 < float(change) < 0.01
+    assert all(np.isfinite(record["norm"]) for record in records(options.out, "step")[-1:])
+
+
+@pytest.mark.gpu
+def test_a_gpu_trains_on_clips_that_workers_draw(options: TrainOptions) -> None:
+    on_gpu = replace(options, device="cuda", precision="bfloat16", num_workers=2, hold_out=("goat",))
+    result = train_stage(small(num_steps=3), on_gpu)
+    assert result.score is not None
+
+
+def test_the_result_says_where_the_weights_are(options: TrainOptions) -> None:
+    result = train_stage(small(num_steps=1), options)
+    assert result == TrainResult(options.out / "weights.pth", 1, False, None)

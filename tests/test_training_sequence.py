@@ -1,0 +1,148 @@
+"""The sequence stage: the order and memory of the test, a graph that does not grow, what gets a gradient."""
+
+from collections.abc import Iterator
+from copy import deepcopy
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from weakref import WeakSet
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+from training_data import make_davis
+
+from mgseg.data.clips import Sequences
+from mgseg.model.network import MotionGuidedSTM
+from mgseg.segmenter import Segmenter, SegmenterOptions
+from mgseg.training.batches import plan_step
+from mgseg.training.distributed import Processes
+from mgseg.training.objective import VideoPass
+from mgseg.training.stages import configure
+from mgseg.training.updater import Updater
+from mgseg.training.work import VideoWork
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory: pytest.TempPathFactory) -> Sequences:
+    root = make_davis(tmp_path_factory.mktemp("davis"), ("bear", "goat"), length=9)
+    folders = root / "JPEGImages" / "480p", root / "Annotations" / "480p"
+    return Sequences(*folders, ("bear", "goat"), single_object=True, shorter_side=48)
+
+
+@pytest.fixture
+def model(tiny_model: MotionGuidedSTM) -> MotionGuidedSTM:
+    return deepcopy(tiny_model).train()
+
+
+def test_the_video_is_segmented_as_at_test_time(model: MotionGuidedSTM, videos: Sequences) -> None:
+    pairs = list(videos.read(0))
+    segmenter = Segmenter(deepcopy(model), SegmenterOptions(size=0))
+    segmenter.start(*pairs[0])
+    video_pass = VideoPass(model, *pairs[0], CPU, 1.0, 0.5)
+    for frame, mask in pairs[1:]:
+        outcome = video_pass.step(frame, mask)
+        outcome.loss.backward()
+        expected = segmenter.step(frame)
+        assert np.mean(outcome.prediction[0].numpy() != expected) < 0.001  # ties fall as rounding has it
+
+
+class Saved:
+    """A tensor that the backward pass needs."""
+
+    def __init__(self, tensor: Tensor) -> None:
+        self.tensor = tensor
+
+
+def test_no_more_than_one_frames_graph_is_alive(model: MotionGuidedSTM, videos: Sequences) -> None:
+    alive: WeakSet[Saved] = WeakSet()
+
+    def pack(tensor: Tensor) -> Saved:
+        saved = Saved(tensor)
+        alive.add(saved)
+        return saved
+
+    pairs = list(videos.read(0))
+    video_pass = VideoPass(model, *pairs[0], CPU, 1.0, 0.5)
+    before, after = [], []
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda saved: saved.tensor):
+        for frame, mask in pairs[1:]:
+            outcome = video_pass.step(frame, mask)
+            before.append(len(alive))
+            outcome.loss.backward()
+            after.append(len(alive))
+    assert before[0] > 100
+    assert len(set(before[1:])) == 1
+    assert max(after) == 0
+
+
+def test_every_part_of_the_network_learns_from_a_later_frame(model: MotionGuidedSTM, videos: Sequences) -> None:
+    pairs = list(videos.read(0))
+    video_pass = VideoPass(model, *pairs[0], CPU, 1.0, 0.5)
+    for frame, mask in pairs[1:4]:
+        model.zero_grad()
+        video_pass.step(frame, mask).loss.backward()
+    parts = {name.split(".")[0] for name, p in model.named_parameters() if p.grad is not None and p.grad.any()}
+    assert parts == {name for name, _ in model.named_children()}
+
+
+def test_objects_that_come_later_are_background_and_ids_keep_their_slots(model: MotionGuidedSTM) -> None:
+    frame = np.zeros((32, 48, 3), np.uint8)
+    first, later = np.zeros((2, 32, 48), np.uint8)
+    first[:8], first[8:16], first[16:20] = 7, 3, 255
+    later[:8], later[8:16], later[16:24] = 7, 9, 255
+    video_pass = VideoPass(model, frame, first, CPU, 1.0, 0.0)
+    assert video_pass.ids == [3, 7]
+    slots = video_pass.to_slots(later)[0]
+    assert [int(slots[y, 0]) for y in (0, 8, 16, 31)] == [2, 0, 255, 0]
+
+
+def work(model: MotionGuidedSTM, videos: Sequences, **changes: Any) -> VideoWork:
+    config = configure("sequence", "fast", {"size": "48", "num_steps": 1, "rate": 1e-9, **changes})
+    updater = Updater(model, replace(config, prior_jitter=False), Processes(0, 1, CPU))
+    plans = (plan_step(config, 0, step, 0.0) for step in range(10))
+    return VideoWork(updater, [videos], plans, 0)
+
+
+@pytest.mark.parametrize(("step_every", "updates"), [(0, 1), (3, 3), (8, 1)])
+def test_the_optimiser_steps_once_a_video_or_every_few_frames(
+    step_every: int, updates: int, model: MotionGuidedSTM, videos: Sequences, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = work(model, videos, step_every=step_every)
+    calls: list[float] = []
+    update = task.updater.update
+    monkeypatch.setattr(task.updater, "update", lambda *args: calls.append(update(*args)) or calls[-1])
+    task.step()
+    assert len(calls) == updates
+
+
+def test_each_video_comes_once_in_a_pass_and_a_stretch_is_as_long_as_asked(
+    model: MotionGuidedSTM, videos: Sequences, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = work(model, videos, max_frames=4)
+    opened: list[int] = []
+
+    def read(index: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        opened.append(index)
+        return iter(list(Sequences.read(videos, index)))
+
+    monkeypatch.setattr(videos, "read", read)
+    stretches = [task.open(position) for position in range(6)]
+    assert sorted(opened[:2]) == sorted(opened[2:4]) == sorted(opened[4:]) == [0, 1]
+    assert [(length, len(list(frames))) for _, frames, length in stretches] == [(4, 4)] * 6
+
+
+def test_a_video_without_objects_is_passed_over(model: MotionGuidedSTM, tmp_path: Path) -> None:
+    root = make_davis(tmp_path, ("empty", "goat"), length=3)
+    for mask in (root / "Annotations/480p/empty").iterdir():
+        Image.fromarray(np.zeros((96, 128), np.uint8)).save(mask)
+    folders = root / "JPEGImages" / "480p", root / "Annotations" / "480p"
+    empty = Sequences(*folders, ("empty",), single_object=True, shorter_side=48)
+    task = work(model, empty)
+    result = task.step()
+    assert "loss" not in result.values
+    assert result.problems == ["empty: its masks show no object"]

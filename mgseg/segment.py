@@ -21,6 +21,7 @@ from mgseg.overlap import WriteBehind, read_ahead
 from mgseg.results import Outputs, ResultWriter, Segmented
 from mgseg.segmenter import Segmenter, SegmenterOptions
 from mgseg.video import ClipInfo, Frame, probe, read_backward, read_frames
+from mgseg.video_writer import check_length
 from mgseg.weights import load_model
 
 OnMask = Callable[[int, NDArray[np.uint8]], None]
@@ -117,6 +118,9 @@ def segment_clip(
     info = probe(clip)
     given = GivenMasks(masks, info, span.start, span.end, clean=clean_masks, resize=resize_masks)
     outputs.check(clip, *given.paths, *(path.parent for path in given.paths))
+    if outputs.overlay:
+        num_frames = _count(info, span, None) or 0
+        check_length(outputs.overlay, num_frames * info.width * info.height)
     place = find_device(device)
     options = options or SegmenterOptions()
     options = replace(options, precision=find_precision(precision or options.precision, place))

@@ -54,6 +54,13 @@ def check_suffix(path: Path) -> None:
         raise OutputError(f"cannot write {path}: its kind is not known", "known are " + ", ".join(SUFFIXES))
 
 
+def check_length(path: Path, num_pixels: int) -> None:
+    """Refuse an animation that memory should not hold; `num_pixels` counts those of all frames."""
+    if path.suffix.lower() in ANIMATIONS and num_pixels > _ANIMATION_PIXELS:
+        limit = f"more than {_ANIMATION_PIXELS:,} pixels in all its frames"
+        raise OutputError(f"{path} would be too large an animation: {limit}", "use .mp4, or --end for a part")
+
+
 class _WholeFile:
     """Writes `path.part` and gives it its name when all went well; on an error no file is left."""
 
@@ -247,9 +254,7 @@ class AnimationWriter(_WholeFile):
         """Add a frame: uint8 (H, W, 3) RGB at a time in seconds, later than the one before."""
         self.frames.append(image)
         self.times.append(time)
-        if len(self.frames) * image.shape[0] * image.shape[1] > _ANIMATION_PIXELS:
-            limit = f"more than {_ANIMATION_PIXELS // 10**6} million pixels in all"
-            raise OutputError(f"{self.path} would be too large an animation: {limit}", "use .mp4")
+        check_length(self.path, len(self.frames) * image.shape[0] * image.shape[1])
 
     def finish(self, whole: bool) -> None:
         """Write the file."""

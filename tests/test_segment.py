@@ -12,6 +12,7 @@ from PIL import Image
 
 import mgseg.results
 import mgseg.segment
+import mgseg.video_writer
 from mgseg.errors import DeviceError, InputError, MgsegError, OutputError, WeightsError
 from mgseg.masks import DAVIS_PALETTE, object_ids, write_mask
 from mgseg.overlap import WriteBehind, read_ahead
@@ -250,6 +251,7 @@ def _bad_inputs(clip: Made, folder: Path) -> dict[str, tuple[type[MgsegError], s
         "held masks": (OutputError, "already holds", {"outputs": Outputs(folder / "full")}),
         "own clip": (OutputError, "what is read", {"outputs": Outputs(overlay=clip.path, overwrite=True)}),
         "overlay kind": (OutputError, "not known", {"outputs": Outputs(overlay=folder / "o.txt")}),
+        "overlay length": (OutputError, "too large an animation", {"outputs": Outputs(overlay=folder / "o.gif")}),
         "folder is a file": (OutputError, "is no folder", {"outputs": Outputs(folder / "small.png" / "x")}),
         "device": (DeviceError, "unknown device", {"device": "abacus"}),
         "weights": (WeightsError, "no weights", {"outputs": Outputs(folder / "m", folder / "deep" / "o.mp4")}),
@@ -267,13 +269,16 @@ BAD = [
     "mask of no frame",
     "held masks",
 ]
-BAD += ["own clip", "overlay kind", "folder is a file", "device", "weights"]
+BAD += ["own clip", "overlay kind", "overlay length", "folder is a file", "device", "weights"]
 
 
 @pytest.mark.parametrize("case", BAD)
-def test_bad_input_is_refused_before_weights_are_read(case: str, clip: Made, tmp_path: Path) -> None:
+def test_bad_input_is_refused_before_weights_are_read(
+    case: str, clip: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     kind, text, arguments = _bad_inputs(clip, tmp_path)[case]
     given = {"clip": clip.path, "masks": clip.masks[0], "outputs": None, **arguments}
+    monkeypatch.setattr(mgseg.video_writer, "_ANIMATION_PIXELS", 8 * 64 * 96 - 1)
     before = sorted(tmp_path.rglob("*"))
     with pytest.raises(kind, match=text):
         segment_clip(weights=tmp_path / "absent.pth", **given)

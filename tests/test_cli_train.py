@@ -93,12 +93,18 @@ def test_two_processes_train_as_one_does(tmp_path: Path, tiny_weights: Path) -> 
     environment = os.environ | {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     command = [sys.executable, "-m", "mgseg", "train", *stage.split(), *data.split(), "--out"]
     both = [
-        subprocess.Popen([*command, str(tmp_path / "two")], env=environment | {"RANK": rank, "LOCAL_RANK": rank})
+        subprocess.Popen(
+            [*command, str(tmp_path / "two")],
+            env=environment | {"RANK": rank, "LOCAL_RANK": rank},
+            stdout=subprocess.PIPE,
+            text=True,
+        )
         for rank in ("0", "1")
     ]
     alone = run(*command[4:], str(tmp_path / "one"))
     assert alone.exit_code == 0, alone.output
-    assert [process.wait(timeout=120) for process in both] == [0, 0]
+    assert [process.communicate(timeout=120)[0] for process in both] == [f"{tmp_path}/two/weights.pth\n", ""]
+    assert [process.returncode for process in both] == [0, 0]
     start, one, two = (
         load_network(path).state_dict()
         for path in (tiny_weights, tmp_path / "one" / "weights.pth", tmp_path / "two" / "weights.pth")

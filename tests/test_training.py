@@ -69,7 +69,7 @@ def test_two_steps_on_the_same_data_lower_the_loss(stage: str, options: TrainOpt
     config = small(stage, batch_size="1", max_frames=3, step_every=0)
     config = replace(config, object_weights=((1, 1.0),), prior_jitter=False)
     updater = Updater(build_model(options, ONE.device), config, ONE)
-    sources = build_sources(config, options)
+    sources = build_sources(config, options, ONE)
     plans = repeat(plan_step(config, 0, 0, 0.0))  # the same step again and again
     work: ClipWork | VideoWork
     if stage == "sequence":
@@ -153,7 +153,7 @@ def test_the_saved_weights_are_the_moving_average(options: TrainOptions) -> None
 
 
 def draw(config: StageConfig, options: TrainOptions, processes: Processes, plans: Iterator[StepPlan]) -> Any:
-    sources = build_sources(config, options)
+    sources = build_sources(config, options, ONE)
     drawing = Drawing(sources.stills, sources.clips, 5, processes, render=True)
     return next(steps_of(drawing, plans, 0))
 

@@ -144,9 +144,11 @@ def train(
         tensorboard=tensorboard,
     )
     result = train_stage(configure(stage.value, preset.value, changes), options, notify=_show)
-    console.result(str(result.weights))
+    if result.is_main:
+        console.result(str(result.weights))
     if result.stopped:
-        console.message(f"stopped after {result.num_steps} steps; the same command with --resume goes on")
+        if result.is_main:
+            console.message(f"stopped after {result.num_steps} steps; the same command with --resume goes on")
         raise typer.Exit(1)
 
 

@@ -1,5 +1,6 @@
 """What a run is made of: its options, the model to start from, the sources of its clips."""
 
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,10 +13,12 @@ from mgseg.data.stills import Stills
 from mgseg.data.transforms import CLIPS, STILLS, STM_CLIPS, STM_STILLS
 from mgseg.errors import DatasetError, MgsegError
 from mgseg.model.network import PRESETS, MotionGuidedSTM
+from mgseg.training.distributed import Processes
 from mgseg.training.stages import StageConfig
 from mgseg.training.updater import Precision
 from mgseg.weights import load_network, load_trunk
 
+_CACHE_BYTES = 8 << 30  # decoded pictures in memory, over all processes that draw
 _AUGMENTATIONS = {"stm": (STM_STILLS, STM_CLIPS), "strong": (STILLS, CLIPS)}
 
 
@@ -35,7 +38,7 @@ class TrainOptions:
         trunk: ImageNet weights of the trunk, loaded into both encoders.
         minutes: time for the whole run; its schedule is fitted to it.
         seed: of everything random.
-        num_workers: processes that draw clips; None: 1 on a CPU, 16 on a GPU.
+        num_workers: processes that draw clips; None: see `count_workers`.
         precision: of the forward pass.
         device: see `device.find_device`.
         resume: go on from the newest checkpoint in `out`, or start if there is none.
@@ -94,7 +97,16 @@ class Sources:
         return {dataset.name: len(dataset) for dataset in datasets}
 
 
-def build_sources(config: StageConfig, options: TrainOptions) -> Sources:
+def count_workers(options: TrainOptions, processes: Processes) -> int:
+    """How many processes draw clips for this one: all cores' worth for a GPU, one where the network needs the cores."""
+    if options.num_workers is not None:
+        return options.num_workers
+    if processes.device.type == "cpu":
+        return 1
+    return min(16, max(1, (os.cpu_count() or 1) // processes.world_size))
+
+
+def build_sources(config: StageConfig, options: TrainOptions, processes: Processes) -> Sources:
     """Find the data.
 
     Raises:
@@ -103,16 +115,28 @@ def build_sources(config: StageConfig, options: TrainOptions) -> Sources:
     of_stills, of_clips = _AUGMENTATIONS[config.augmentation]
     # Nearly the size of the crop is enough, and cheap to read: crops are seldom enlarged more than by a quarter.
     side = round(1.25 * max(config.size.values))
-    stills = [Stills(root, of_stills, shorter_side=side) for folder in options.stills for root in _still_roots(folder)]
+    roots = [root for folder in options.stills for root in _still_roots(folder)]
+    splits = [_find_training_split(text) for text in options.clips]
+    readers = max(1, count_workers(options, processes)) * processes.world_size
+    cache = _CACHE_BYTES // (readers * max(1, len(roots) + len(splits)))
+    stills = [Stills(root, of_stills, shorter_side=side, cache_bytes=cache) for root in roots]
     clips, sequences, held_out = [], [], []
-    for split in map(_find_training_split, options.clips):
+    for split in splits:
         if scored := [name for name in split.names if name in options.hold_out]:
             held_out.append(split.only(scored))
         trained = [name for name in split.names if name not in options.hold_out]
         where = split.frames_root, split.masks_root, trained
         single = split.protocol == "davis16"
         clips.append(
-            Clips(*where, of_clips, name=split.dataset, single_object=single, donors=stills, shorter_side=side)
+            Clips(
+                *where,
+                of_clips,
+                name=split.dataset,
+                single_object=single,
+                donors=stills,
+                shorter_side=side,
+                cache_bytes=cache,
+            )
         )
         sequences.append(Sequences(*where, single_object=single, shorter_side=round(config.size.at(0))))
     known = {name for split in held_out for name in split.names}

@@ -78,6 +78,7 @@ def join(device: str = "auto") -> Iterator[Processes]:
     if chosen.type == "cuda":
         chosen = torch.device("cuda", int(os.environ.get("LOCAL_RANK", chosen.index or 0)))
         torch.cuda.set_device(chosen)
+        torch.backends.cudnn.benchmark = True  # crops have few sizes
     if world_size == 1:
         yield Processes(0, 1, chosen)
         return

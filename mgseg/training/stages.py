@@ -1,11 +1,18 @@
 """The three stages of training, in the paper's own numbers and for a short budget.
 
 The paper (section 3) pre-trains on stills, trains on clips, and ends with sequence learning; it builds on STM,
-whose numbers the faithful preset takes. Each stage starts from the weights of the one before (`--init`).
+whose numbers the faithful preset takes. Each stage starts from the weights of the one before:
+
+    mgseg train --stage static   --static STILLS --trunk TRUNK --out runs/static
+    mgseg train --stage clips    --static STILLS --clips davis17=DAVIS --init runs/static/weights.pth --out runs/clips
+    mgseg train --stage sequence --clips davis17=DAVIS --init runs/clips/weights.pth --out runs/sequence
+
+`--preset faithful` or `--preset fast` (the default), `--model resnet50` or `--model lite`, `--minutes` for a budget.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Literal
 
 from mgseg.errors import MgsegError
@@ -84,17 +91,17 @@ def _check(holds: bool, rule: str) -> None:
 
 
 _FIVE_MORE_EVERY_20_EPOCHS = steps(5, *((5.0 * i, (i - 1) / 13) for i in range(2, 6)))  # of 260, STM
-_SHORT = {  # what the three stages of a short budget share
-    "augmentation": "strong",
-    "optimizer": "adamw",
-    "trunk_rate": 0.25,
-    "weight_decay": 0.01,
-    "cosine": True,
-    "jaccard": 0.5,
-    "clip_norm": 5.0,
-    "prior_jitter": True,
-    "ema": 0.999,
-}
+_short = partial(  # what the three stages of a short budget share
+    StageConfig,
+    augmentation="strong",
+    optimizer="adamw",
+    trunk_rate=0.25,
+    weight_decay=0.01,
+    cosine=True,
+    jaccard=0.5,
+    clip_norm=5.0,
+    prior_jitter=True,
+)
 
 STAGES: dict[str, dict[str, StageConfig]] = {
     # The paper's and STM's: Adam at 1e-5, batch 4, crops of 384, cross-entropy, frozen batch norm. The papers
@@ -114,7 +121,7 @@ STAGES: dict[str, dict[str, StageConfig]] = {
     # Hours instead of weeks: a high rate with warm-up and cosine, crops that grow up to the size that the
     # network is used at, real clips mixed in from the beginning.
     "fast": {
-        "static": StageConfig(
+        "static": _short(
             "static",
             20_000,
             steps(8),
@@ -124,9 +131,9 @@ STAGES: dict[str, dict[str, StageConfig]] = {
             rate=3e-4,
             warmup_steps=200,
             keep=Schedule(((0.0, 1.0), (0.2, 1.0), (0.7, 0.25)), linear=True),
-            **_SHORT,  # type: ignore[arg-type]
+            ema=0.999,
         ),
-        "clips": StageConfig(
+        "clips": _short(
             "clips",
             10_000,
             steps(8),
@@ -136,9 +143,9 @@ STAGES: dict[str, dict[str, StageConfig]] = {
             rate=1e-4,
             warmup_steps=100,
             keep=steps(0.25),
-            **_SHORT,  # type: ignore[arg-type]
+            ema=0.999,
         ),
-        "sequence": StageConfig(
+        "sequence": _short(
             "sequence",
             300,
             steps(1),
@@ -147,7 +154,7 @@ STAGES: dict[str, dict[str, StageConfig]] = {
             warmup_steps=10,
             keep=steps(0.25),
             step_every=8,
-            **{**_SHORT, "ema": 0.99},  # type: ignore[arg-type]
+            ema=0.99,
         ),
     },
 }

@@ -16,7 +16,7 @@ import torch
 from mgseg.errors import MgsegError, OutputError
 from mgseg.segmenter import SegmenterOptions
 from mgseg.training.batches import Drawing, StepPlan, plan_step
-from mgseg.training.build import Sources, TrainOptions, build_model, build_sources
+from mgseg.training.build import Sources, TrainOptions, build_model, build_sources, count_workers
 from mgseg.training.checkpoint import checkpoint_path, drop_old, find_checkpoint, load_checkpoint
 from mgseg.training.distributed import Processes, join
 from mgseg.training.log import Record, RunLog
@@ -40,12 +40,14 @@ class TrainResult:
         num_steps: done over all parts of the run.
         stopped: a signal ended it before its schedule did.
         score: best J&F of the validations, None without one.
+        is_main: this is the process that speaks for all.
     """
 
     weights: Path
     num_steps: int
     stopped: bool
     score: float | None
+    is_main: bool = True
 
 
 def train_stage(config: StageConfig, options: TrainOptions, notify: Notify = lambda record: None) -> TrainResult:
@@ -73,7 +75,7 @@ class _Run:
         self.config, self.options, self.processes = config, options, processes
         self._notify = notify if processes.is_main else lambda record: None
         _check(config, options, processes)
-        sources = build_sources(config, options)
+        sources = build_sources(config, options, processes)
         found = find_checkpoint(options.out) if options.resume else None
         model = build_model(options, processes.device)
         if model.motion_prior is not None:
@@ -127,11 +129,8 @@ class _Run:
         if self.config.stage == "sequence":
             return VideoWork(self.updater, sources.sequences, self._plans(), self.options.seed)
         on_cpu = self.processes.device.type == "cpu"
-        workers = self.options.num_workers
-        if workers is None:
-            workers = 1 if on_cpu else 16
         drawing = Drawing(sources.stills, sources.clips, self.options.seed, self.processes, render=on_cpu)
-        return ClipWork(self.updater, drawing, self._plans(), workers)
+        return ClipWork(self.updater, drawing, self._plans(), count_workers(self.options, self.processes))
 
     def _plans(self) -> Iterator[StepPlan]:
         for step in count(self.step):
@@ -185,7 +184,8 @@ class _Run:
         if self.processes.is_main:
             draw_curve(self.log.records, self.options.out / "curve.png")
             self._write("end", stopped=stopped, seconds=round(self.clock.seconds, 1))
-        return TrainResult(weights, self.step, stopped, max(self._scores(), default=None))
+        score = max(self._scores(), default=None)
+        return TrainResult(weights, self.step, stopped, score, self.processes.is_main)
 
     def _write_means(self, plan: StepPlan) -> None:
         self._write(

@@ -1,5 +1,7 @@
 """Shared fixtures: small clips with exact masks made with PyAV, a tiny random model and its weights file."""
 
+import math
+import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
@@ -72,7 +74,7 @@ def make_clip(
         rate: frames a second.
         times: presentation time of each frame in milliseconds, for variable rates.
         pix_fmt: pixel format.
-        rotation: degrees counterclockwise that a player shall turn the pictures.
+        rotation: degrees counterclockwise, of 90s, that a player shall turn the pictures; MP4 only.
         options: of the container, such as {"movflags": "faststart"}.
         audio: an audio encoder, for a tone as long as the clip.
     """
@@ -89,8 +91,6 @@ def make_clip(
         stream.height, stream.width, stream.pix_fmt = *size, pix_fmt
         stream.codec_context.gop_size = 4
         stream.codec_context.time_base = Fraction(1, 1000) if times else 1 / rate
-        if rotation:
-            stream.set_display_rotation(rotation)
         sound: Any = container.add_stream(audio, rate=48000) if audio else None
         for index, image in enumerate(frames):
             frame = av.VideoFrame.from_ndarray(image, format="rgb24")
@@ -100,7 +100,19 @@ def make_clip(
         container.mux(stream.encode(None))
         if sound:
             _add_tone(container, sound, float(num_frames / rate))
+    if rotation:
+        _rotate(path, rotation)
     return MadeClip(path, frames, masks)
+
+
+def _rotate(path: Path, degrees: int) -> None:
+    """Set the matrix in the track header of an MP4, which PyAV can do only since version 18."""
+    cos, sin = round(math.cos(math.radians(degrees))), round(math.sin(math.radians(degrees)))
+    one, w = 1 << 16, 1 << 30
+    before = struct.pack(">9i", one, 0, 0, 0, one, 0, 0, 0, w)
+    after = struct.pack(">9i", cos * one, -sin * one, 0, sin * one, cos * one, 0, 0, 0, w)
+    start, header = path.read_bytes().split(b"tkhd", 1)
+    path.write_bytes(start + b"tkhd" + header.replace(before, after, 1))
 
 
 def _add_tone(container: Any, stream: Any, seconds: float) -> None:

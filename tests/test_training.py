@@ -178,6 +178,7 @@ def test_an_unreadable_picture_is_named_and_the_run_goes_on(options: TrainOption
     (broken / "images" / "0.png").write_bytes(b"no picture")
     train_stage(small(clip_share="0", num_steps=2, batch_size="4"), replace(options, stills=(broken,), clips=()))
     (problem,) = records(options.out, "problem")
+    assert records(options.out, "end")[0]["problems"] == 1
     assert "broken/0" in problem["message"]
 
 
@@ -188,7 +189,6 @@ REFUSALS = [
     ("clips", {"clips": ("davis17=/nowhere",)}, DatasetError, "nowhere"),
     ("static", {"stills": (Path("/nowhere"),)}, DatasetError, "nowhere"),
     ("static", {"init": "/nowhere.pth"}, WeightsError, "nowhere"),
-    ("static", {"motion_prior": False}, MgsegError, "motion prior"),
 ]
 
 
@@ -238,6 +238,17 @@ def test_long_gradients_are_clipped(tiny_weights: Path) -> None:
     assert updater.update(0, 0.0) == pytest.approx(1000 * np.sqrt(weight.numel()), rel=1e-4)
     moment = updater.optimizer.state[weight]["exp_avg"]
     assert float(moment.norm()) == pytest.approx(1e-4, rel=1e-2)  # a tenth of the clipped gradient
+
+
+def test_the_prior_can_be_taken_off_and_put_on_anew(options: TrainOptions, tmp_path: Path) -> None:
+    plain = build_model(replace(options, motion_prior=False), ONE.device)
+    guided = load_network(Path(str(options.init)))
+    assert plain.motion_prior is None
+    assert torch.equal(plain.decoder.predict.weight, guided.decoder.predict.weight)
+    save_weights(tmp_path / "plain.pth", plain.config, plain.state_dict())
+    again = build_model(replace(options, init=str(tmp_path / "plain.pth")), ONE.device)
+    assert again.config == guided.config
+    assert torch.equal(again.decoder.predict.weight, guided.decoder.predict.weight)
 
 
 def test_the_best_weights_are_those_of_the_best_validation(

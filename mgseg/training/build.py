@@ -11,7 +11,7 @@ from mgseg.data.clips import Clips, Sequences
 from mgseg.data.layouts import LAYOUTS
 from mgseg.data.stills import Stills
 from mgseg.data.transforms import CLIPS, STILLS, STM_CLIPS, STM_STILLS
-from mgseg.errors import DatasetError, MgsegError
+from mgseg.errors import DatasetError
 from mgseg.model.network import PRESETS, MotionGuidedSTM
 from mgseg.training.distributed import Processes
 from mgseg.training.stages import StageConfig
@@ -32,7 +32,7 @@ class TrainOptions:
         clips: datasets of clips as "DATASET=FOLDER" (see `catalog.find_split`) or a folder in their layout; of
             each the training split is taken.
         model: "resnet50" or "lite"; `init` brings its own.
-        motion_prior: False trains plain STM.
+        motion_prior: False trains plain STM; `init` may have been trained either way.
         stride_in_1x1: the trunk is ResNet "v1"; see ModelConfig.
         init: weights file to start from, or the name of released weights.
         trunk: ImageNet weights of the trunk, loaded into both encoders.
@@ -154,17 +154,13 @@ def build_model(options: TrainOptions, device: torch.device) -> MotionGuidedSTM:
     Raises:
         WeightsError: those weights are missing or of another network.
     """
-    if options.init:
-        model = load_network(options.init)
-        if options.motion_prior != model.config.motion_prior:
-            raise MgsegError(
-                f"{options.init} was trained {'with' if model.config.motion_prior else 'without'} the motion prior",
-                "leave --motion-prior as it was",
-            )
-    else:
-        torch.manual_seed(options.seed)
-        shape = replace(PRESETS[options.model], motion_prior=options.motion_prior)
-        model = MotionGuidedSTM(replace(shape, stride_in_1x1=options.stride_in_1x1))
+    start = load_network(options.init) if options.init else None
+    config = start.config if start else replace(PRESETS[options.model], stride_in_1x1=options.stride_in_1x1)
+    torch.manual_seed(options.seed)
+    model = MotionGuidedSTM(replace(config, motion_prior=options.motion_prior))
+    if start:
+        # Weights of a plain STM get a new prior, those of a guided one may lose theirs; all else is in both.
+        model.load_state_dict(start.state_dict(), strict=model.config == start.config)
     if options.trunk:
         load_trunk(model, options.trunk)
     return model.to(device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]

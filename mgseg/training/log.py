@@ -5,6 +5,8 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
+from mgseg.errors import MgsegError
+
 Record = dict[str, Any]
 
 
@@ -78,6 +80,8 @@ def _read(path: Path) -> list[Record]:
 
 
 def _board(folder: Path) -> Any:
-    from torch.utils.tensorboard import SummaryWriter
-
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        raise MgsegError("TensorBoard is not installed", "pip install mgseg[tensorboard]") from error
     return SummaryWriter(str(folder))

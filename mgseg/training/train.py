@@ -183,7 +183,8 @@ class _Run:
             self._validate()
         if self.processes.is_main:
             draw_curve(self.log.records, self.options.out / "curve.png")
-            self._write("end", stopped=stopped, seconds=round(self.clock.seconds, 1))
+            problems = sum(record["event"] == "problem" for record in self.log.records)
+            self._write("end", stopped=stopped, seconds=round(self.clock.seconds, 1), problems=problems)
         score = max(self._scores(), default=None)
         return TrainResult(weights, self.step, stopped, score, self.processes.is_main)
 
@@ -221,7 +222,8 @@ def _check(config: StageConfig, options: TrainOptions, processes: Processes) -> 
     """Refuse what cannot work before anything is loaded."""
     if any(batch % processes.world_size for batch in config.batch_size.values):
         batches = ", ".join(f"{batch:g}" for batch in config.batch_size.values)
-        raise MgsegError(f"a batch of {batches} cannot be shared by {processes.world_size} processes")
+        problem = f"a batch of {batches} cannot be shared out evenly over {processes.world_size} processes"
+        raise MgsegError(problem, "another --batch, or as many processes as divide it")
     if not config.num_steps and not options.minutes:
         raise MgsegError("the run has no end", "give --steps or --minutes")
     if not options.resume and (find_checkpoint(options.out) or (options.out / "weights.pth").exists()):

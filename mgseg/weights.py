@@ -146,8 +146,7 @@ def _read_tensors(path: Path) -> dict[str, Any]:
     except FileNotFoundError as error:
         raise WeightsError(f"no weights file {path}") from error
     except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, LookupError, TypeError, ValueError) as error:
-        reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
-        raise WeightsError(f"{path} cannot be read as weights: {reason}", "the file is damaged or not one") from error
+        raise WeightsError(f"{path} cannot be read as weights", "it is damaged, no checkpoint, or holds code") from error
     if not isinstance(entries, dict) or not all(isinstance(key, str) for key in entries):
         raise WeightsError(f"{path} holds no weights: expected a dict with names, found {type(entries).__name__}")
     return entries

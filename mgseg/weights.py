@@ -146,7 +146,7 @@ def _read_tensors(path: Path) -> dict[str, Any]:
     except FileNotFoundError as error:
         raise WeightsError(f"no weights file {path}") from error
     except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, LookupError, TypeError, ValueError) as error:
-        raise WeightsError(f"{path} cannot be read as weights", "it is damaged, no checkpoint, or holds code") from error
+        raise WeightsError(f"{path} cannot be read as weights", "it is damaged or no checkpoint") from error
     if not isinstance(entries, dict) or not all(isinstance(key, str) for key in entries):
         raise WeightsError(f"{path} holds no weights: expected a dict with names, found {type(entries).__name__}")
     return entries

@@ -26,7 +26,7 @@ def drop_old(folder: Path, keep: int) -> None:
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
-    """Read the training state of a checkpoint onto the CPU.
+    """Read a checkpoint onto the CPU: "training" is the state, "state_dict" the weights that are saved and scored.
 
     Raises:
         WeightsError: it is damaged, or holds weights alone.
@@ -34,5 +34,4 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     content = read_checkpoint(path)
     if "training" not in content:
         raise WeightsError(f"{path} holds no state of a training", "start from it with --init instead")
-    state: dict[str, Any] = content["training"]
-    return state
+    return content

@@ -81,9 +81,11 @@ class _Run:
         if model.motion_prior is not None:
             model.motion_prior.jitter = config.prior_jitter
         self.updater = Updater(model, config, processes, options.precision)
-        state = load_checkpoint(found) if found else {}
-        if state:
-            self.updater.load(state["updater"])
+        state: dict[str, Any] = {}
+        if found:
+            checkpoint = load_checkpoint(found)
+            state = checkpoint["training"]
+            self.updater.load(state["updater"], checkpoint["state_dict"])
         self.step: int = state.get("step", 0)
         self.clock = Clock(config.num_steps, options.minutes, state.get("seconds", 0.0))
         self.held_out = sources.held_out

@@ -1,5 +1,6 @@
 """Optimiser, gradient scaling, clipping and the moving average of the weights: one update at a time."""
 
+from collections.abc import Mapping
 from copy import deepcopy
 from typing import Any, Literal
 
@@ -81,19 +82,17 @@ class Updater:
         return norm
 
     def state(self) -> dict[str, Any]:
-        """All that `load` needs to go on as if nothing had happened."""
+        """What `load` needs, beside the average, to go on as if nothing had happened."""
         return {
             "model": self.model.state_dict(),
-            "average": self.average.state_dict() if self.config.ema else None,
             "optimizer": self.optimizer.state_dict(),
             "scaler": self._scaler.state_dict(),
         }
 
-    def load(self, state: dict[str, Any]) -> None:
-        """Take over what `state` returned."""
+    def load(self, state: Mapping[str, Any], average: Mapping[str, Tensor]) -> None:
+        """Take over what `state` returned, and the state dict of the average."""
+        self.average.load_state_dict(average)
         self.model.load_state_dict(state["model"])
-        if self.config.ema:
-            self.average.load_state_dict(state["average"] or state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         for parameter, moments in self.optimizer.state.items():
             for name, moment in moments.items():

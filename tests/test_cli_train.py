@@ -68,6 +68,7 @@ def test_a_stopped_run_exits_1_and_says_how_to_go_on(tmp_path: Path, monkeypatch
         (["--stage", "static", "--out", "run", "--size", "100"], 1, "16"),
         (["--stage", "static", "--out", "run"], 1, "--static"),
         (["--stage", "main", "--out", "run"], 2, "main"),
+        (["--stage", "static", "--out", "run", "--log-every", "0"], 2, "log-every"),
         (["--stage", "static", "--out", "run", "--steps", "0", "--static", "x"], 1, "--minutes"),
     ],
 )

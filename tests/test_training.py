@@ -167,6 +167,15 @@ def test_processes_share_the_batch_that_one_would_draw(options: TrainOptions) ->
     assert torch.equal(whole.images, torch.cat([part.images for part in parts]))
 
 
+def test_clips_are_the_same_rendered_by_the_one_that_draws_or_the_one_that_trains(options: TrainOptions) -> None:
+    config = small(batch_size="4")
+    plan = plan_step(config, 5, 17, 0.3)
+    rendered = draw(config, options, ONE, repeat(plan)).clips
+    sources = build_sources(config, options, ONE)
+    step = next(steps_of(Drawing(sources.stills, sources.clips, 5, ONE, render=False), repeat(plan), 0))
+    assert torch.equal(step.render(ONE.device).images, rendered.images)
+
+
 def test_held_out_sequences_are_not_trained_on(options: TrainOptions) -> None:
     config = small("clips", batch_size="12", clip_share="1")
     step = draw(config, replace(options, hold_out=("bear",)), ONE, repeat(plan_step(config, 0, 0, 0.0)))

@@ -43,8 +43,8 @@ _DATA, _MODEL, _STAGE, _RUN = "Data", "Model", "Changes to the preset", "Run"
 _SCHEDULE = "a number, or over the run: 192,256@0.4 or 0.1..0.6."
 
 
-def _option(*names: str, panel: str, text: str) -> Any:
-    return typer.Option(*names, rich_help_panel=panel, help=text)
+def _option(*names: str, panel: str, text: str, **more: Any) -> Any:
+    return typer.Option(*names, rich_help_panel=panel, help=text, **more)
 
 
 def train(
@@ -71,7 +71,9 @@ def train(
     ] = False,
     init: Annotated[str | None, _option("--init", panel=_MODEL, text="Weights to start from: file or name.")] = None,
     trunk: Annotated[Path | None, _option("--trunk", panel=_MODEL, text="ImageNet weights of the trunk.")] = None,
-    steps: Annotated[int | None, _option("--steps", panel=_STAGE, text="Optimiser steps; 0: by --minutes.")] = None,
+    steps: Annotated[
+        int | None, _option("--steps", panel=_STAGE, text="Optimiser steps; 0: by --minutes.", min=0)
+    ] = None,
     batch: Annotated[str | None, _option("--batch", panel=_STAGE, text=f"Clips a step: {_SCHEDULE}")] = None,
     size: Annotated[str | None, _option("--size", panel=_STAGE, text=f"Side of the crop: {_SCHEDULE}")] = None,
     frames: Annotated[str | None, _option("--frames", panel=_STAGE, text=f"Frames of a clip: {_SCHEDULE}")] = None,
@@ -82,22 +84,27 @@ def train(
     rate: Annotated[float | None, _option("--rate", panel=_STAGE, text="Learning rate of new layers.")] = None,
     ema: Annotated[float | None, _option("--ema", panel=_STAGE, text="Decay of the weights' average; 0: none.")] = None,
     max_frames: Annotated[
-        int | None, _option("--max-frames", panel=_STAGE, text="Frames of a video in the sequence stage.")
+        int | None, _option("--max-frames", panel=_STAGE, text="Frames of a video in the sequence stage.", min=0)
     ] = None,
     step_every: Annotated[
-        int | None, _option("--step-every", panel=_STAGE, text="Frames a step in the sequence stage; 0: the video.")
+        int | None,
+        _option("--step-every", panel=_STAGE, text="Frames a step in the sequence stage; 0: the video.", min=0),
     ] = None,
-    minutes: Annotated[float | None, _option("--minutes", panel=_RUN, text="Time, to which the run is fitted.")] = None,
+    minutes: Annotated[
+        float | None, _option("--minutes", panel=_RUN, text="Time, to which the run is fitted.", min=0)
+    ] = None,
     resume: Annotated[bool, _option("--resume", panel=_RUN, text="Go on from the newest checkpoint.")] = False,
     seed: Annotated[int, _option("--seed", panel=_RUN, text="Of everything random.")] = 0,
     device: Annotated[str, _option("--device", panel=_RUN, text="cpu, cuda, cuda:N, mps, auto.")] = "auto",
     precision: Annotated[Precision, _option("--precision", panel=_RUN, text="Of the network.")] = Precision.float32,
-    workers: Annotated[int | None, _option("--workers", panel=_RUN, text="Processes that draw clips.")] = None,
-    validate_every: Annotated[int, _option("--validate-every", panel=_RUN, text="Steps.")] = 1000,
-    validate_size: Annotated[int, _option("--validate-size", panel=_RUN, text="Shorter side.")] = 240,
-    checkpoint_minutes: Annotated[float, _option("--checkpoint-minutes", panel=_RUN, text="Time between two.")] = 5,
-    keep: Annotated[int, _option("--keep", panel=_RUN, text="Checkpoints kept.")] = 2,
-    log_every: Annotated[int, _option("--log-every", panel=_RUN, text="Steps in one line of the log.")] = 20,
+    workers: Annotated[int | None, _option("--workers", panel=_RUN, text="Processes that draw clips.", min=0)] = None,
+    validate_every: Annotated[int, _option("--validate-every", panel=_RUN, text="Steps.", min=1)] = 1000,
+    validate_size: Annotated[int, _option("--validate-size", panel=_RUN, text="Shorter side.", min=0)] = 240,
+    checkpoint_minutes: Annotated[
+        float, _option("--checkpoint-minutes", panel=_RUN, text="Time between two.", min=0)
+    ] = 5,
+    keep: Annotated[int, _option("--keep", panel=_RUN, text="Checkpoints kept.", min=1)] = 2,
+    log_every: Annotated[int, _option("--log-every", panel=_RUN, text="Steps in one line of the log.", min=1)] = 20,
     tensorboard: Annotated[bool, _option("--tensorboard", panel=_RUN, text="Write its events too.")] = False,
 ) -> None:
     """Train one stage: static, clips or sequence; under torchrun on several devices or machines.

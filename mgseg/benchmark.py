@@ -26,7 +26,8 @@ from mgseg.masks import write_mask
 from mgseg.model.folding import fold_batch_norm
 from mgseg.model.network import PRESETS, MotionGuidedSTM
 from mgseg.model.reference import PlainSegmenter
-from mgseg.segmenter import PRECISIONS, Segmenter, SegmenterOptions
+from mgseg.options import PRECISIONS
+from mgseg.segmenter import Segmenter, SegmenterOptions
 from mgseg.video import read_frames
 from mgseg.video_writer import VideoWriter
 from mgseg.weights import load_network

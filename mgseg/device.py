@@ -1,4 +1,4 @@
-"""Choosing where and in what precision the network runs."""
+"""Choosing where and in what precision the network runs; telling when a device's memory has run out."""
 
 import torch
 
@@ -38,3 +38,9 @@ def find_precision(name: str, device: torch.device) -> str:
     if name != "auto":
         return name
     return "bfloat16" if device.type == "cuda" and torch.cuda.is_bf16_supported(False) else "float32"
+
+
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Whether torch ran out of memory: CUDA has a class for it, other allocators say it in words."""
+    words = ("out of memory", "can't allocate memory", "not enough memory")
+    return isinstance(error, torch.OutOfMemoryError) or any(text in str(error) for text in words)

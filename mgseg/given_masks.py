@@ -1,5 +1,6 @@
 """The masks a user gives for a clip: which frame each belongs to, checked before anything is computed."""
 
+import zlib
 from collections.abc import Mapping
 from fractions import Fraction
 from pathlib import Path
@@ -45,6 +46,7 @@ class GivenMasks:
         self._clean, self._resize = clean, resize
         self._ids_of_colours: dict[bytes, int] = {}
         self.palette: bytes | None = None
+        self.checksum = 0  # of all masks and their frames
         self._sources = _by_frame(masks, info)
         if isinstance(start, int) and None in self._sources:
             if start in self._sources:
@@ -52,8 +54,10 @@ class GivenMasks:
             self._sources[start] = self._sources.pop(None)
         for number, source in sorted(self._sources.items(), key=lambda item: item[0] or 0):
             _check_frame(number, source, info, start, end)
-            if not object_ids(self._read(source)):
+            mask = self._read(source)
+            if not object_ids(mask):
                 del self._sources[number]
+            self.checksum = zlib.crc32(mask.tobytes(), zlib.crc32(str(number).encode(), self.checksum))
         if not self._sources:
             raise InputError(f"no mask given for {info.path} marks an object")
         self._unused = set(self._sources)

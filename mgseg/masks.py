@@ -3,7 +3,6 @@
 A mask is a uint8 (H, W) index map: 0 background, 1-254 object ids, 255 void (unknown).
 """
 
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from mgseg.errors import InputError, OutputError
-from mgseg.pictures import check_size
+from mgseg.errors import InputError
+from mgseg.pictures import UNREADABLE, check_size, write_png
 
 VOID = 255
 _CLEAN_HINT = "--clean-mask gives each stray pixel to the object beside it; or save the mask without smooth edges"
@@ -92,20 +91,21 @@ def read_mask(
     return replace(file, mask=mask)
 
 
-def write_mask(path: str | Path, mask: Mask, palette: bytes | None = None) -> None:
+def write_mask(path: str | Path, mask: Mask, palette: bytes | None = None, note: str | None = None) -> None:
     """Write a mask as an indexed PNG, whole or not at all.
 
     Args:
         path: where to; `path.part` exists meanwhile.
         mask: uint8 (H, W) index map.
         palette: 768 bytes; None for DAVIS's.
+        note: ASCII text that the file shall carry, see `read_note`.
 
     Raises:
         OutputError: it cannot be written.
     """
     picture = Image.frombytes("P", (mask.shape[1], mask.shape[0]), np.ascontiguousarray(mask).tobytes())
     picture.putpalette(palette or DAVIS_PALETTE)
-    write_png(Path(path), picture)
+    write_png(Path(path), picture, note)
 
 
 def read_index_map(path: Path) -> Mask:
@@ -113,25 +113,8 @@ def read_index_map(path: Path) -> Mask:
     try:
         with Image.open(path) as picture:
             return np.array(picture)
-    except (OSError, ValueError, SyntaxError) as error:
+    except UNREADABLE as error:
         raise InputError(f"cannot read the mask {path}: {error}") from error
-
-
-def write_png(path: Path, picture: Image.Image) -> None:
-    """Write a picture as PNG, whole or not at all.
-
-    Raises:
-        OutputError: it cannot be written.
-    """
-    data = io.BytesIO()
-    picture.save(data, "PNG", compress_level=1)  # masks are flat: higher levels cost time and save little
-    part = path.with_name(path.name + ".part")
-    try:
-        part.write_bytes(data.getbuffer())
-        part.replace(path)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise OutputError(f"cannot write {path}: {error.strerror}") from error
 
 
 def object_ids(mask: Mask) -> tuple[int, ...]:
@@ -169,7 +152,7 @@ def _read(path: Path, clean: bool) -> MaskFile:
             over_black = Image.new("RGBA", picture.size, "black")
             over_black.alpha_composite(picture.convert("RGBA"))  # what is transparent is background
             return _from_colours(path, np.asarray(over_black.convert("RGB")), clean)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+    except UNREADABLE as error:
         raise InputError(f"cannot read the mask {path}: {error}") from error
 
 

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from mgseg.errors import OutputError
-from mgseg.masks import DAVIS_PALETTE, read_index_map, write_mask, write_png
+from mgseg.masks import DAVIS_PALETTE, read_index_map, write_mask
 from mgseg.overlay import cut_out, draw_overlay
+from mgseg.pictures import write_png
 from mgseg.video import ClipInfo, Frame
 from mgseg.video_writer import ANIMATIONS, AnimationWriter, VideoWriter, Writer, check_suffix
 
@@ -29,6 +30,7 @@ class Outputs:
         scores: folder with a folder for each object id, of 8-bit grey PNGs: probability times 255.
         cut_outs: folder of PNGs of the objects on transparent ground.
         overwrite: write into folders that hold pictures, and over an overlay.
+        resume: go on from the last whole mask of an interrupted run; the overlay is drawn anew.
     """
 
     masks: Path | None = None
@@ -36,6 +38,7 @@ class Outputs:
     scores: Path | None = None
     cut_outs: Path | None = None
     overwrite: bool = False
+    resume: bool = False
 
     def check(self, *inputs: Path) -> None:
         """Refuse what would overwrite results or inputs, or cannot be written; writes nothing.
@@ -48,13 +51,18 @@ class Outputs:
         """
         if self.overlay:
             check_suffix(self.overlay)
+        if self.resume and not self.masks:
+            raise OutputError("a run goes on from its masks, but no folder of masks is asked for")
+        if self.resume and self.overwrite:
+            raise OutputError("resume and overwrite exclude each other", "--overwrite begins anew")
         read = {path.resolve() for path in inputs}
         for place in filter(None, (self.masks, self.overlay, self.scores, self.cut_outs)):
             if place.resolve() in read:
                 raise OutputError(f"{place} is what is read; write elsewhere")
-            if not self.overwrite and _holds_results(place):
+            if not (self.overwrite or self.resume) and _holds_results(place):
                 held = "already holds masks or pictures" if place.is_dir() else "exists"
-                raise OutputError(f"{place} {held}", "--overwrite replaces files of the same name")
+                hint = "--resume goes on with an interrupted run, --overwrite replaces files of the same name"
+                raise OutputError(f"{place} {held}", hint)
         for folder in self.folders:
             there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
             if not there.is_dir():
@@ -92,36 +100,37 @@ class ResultWriter:
         outputs: checked before.
         info: of the clip.
         palette: 768 bytes of the masks' colours; None for DAVIS's.
+        note: what each mask's file shall carry, see `write_mask`.
     """
 
-    def __init__(self, outputs: Outputs, info: ClipInfo, palette: bytes | None) -> None:
+    def __init__(self, outputs: Outputs, info: ClipInfo, palette: bytes | None, note: str | None = None) -> None:
         self._outputs = outputs
         self._info = info
         self._palette = palette or DAVIS_PALETTE
+        self._note = note
         self._exits = ExitStack()
         self._overlay: Writer | None = None
         self._overlay_start = Fraction(0)
         for folder in outputs.folders:
-            try:
-                folder.mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                raise OutputError(f"cannot make the folder {folder}: {error.strerror}") from error
+            _make_folder(folder)
+        for place, pattern in ((outputs.masks, "*"), (outputs.cut_outs, "*"), (outputs.scores, "*/*")):
+            for part in place.glob(f"{pattern}.png.part") if place else ():  # left by a run that was killed
+                part.unlink(missing_ok=True)
 
     def write_pictures(self, item: Segmented) -> None:
         """Write mask, scores and cut-out; frames may come in any order."""
         if item.mask is None:
             return
         name = f"{item.frame.name}.png"
-        if self._outputs.masks:
-            write_mask(self._outputs.masks / name, item.mask, self._palette)
         if self._outputs.cut_outs:
             cut = Image.fromarray(cut_out(item.frame.image, item.mask))
             write_png(self._outputs.cut_outs / name, cut)
         if self._outputs.scores:
             for object_id, score in (item.scores or {}).items():
-                folder = self._outputs.scores / str(object_id)
-                folder.mkdir(exist_ok=True)
+                folder = _make_folder(self._outputs.scores / str(object_id))
                 write_png(folder / name, Image.fromarray(score))
+        if self._outputs.masks:  # last: where a mask is, all of its frame is
+            write_mask(self._outputs.masks / name, item.mask, self._palette, self._note)
 
     def read_mask(self, frame: Frame) -> NDArray[np.uint8] | None:
         """A mask written before, uint8 (H, W); None without a folder of masks."""
@@ -160,6 +169,14 @@ class ResultWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._exits.__exit__(kind, error, trace)
+
+
+def _make_folder(folder: Path) -> Path:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"cannot make the folder {folder}: {error.strerror}") from error
+    return folder
 
 
 def _holds_results(place: Path) -> bool:

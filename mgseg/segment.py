@@ -3,8 +3,9 @@
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
+from functools import partial
 from math import ceil
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -19,12 +20,14 @@ from mgseg.given_masks import GivenMasks, MaskSource
 from mgseg.model.network import MotionGuidedSTM
 from mgseg.overlap import WriteBehind, read_ahead
 from mgseg.results import Outputs, ResultWriter, Segmented
+from mgseg.resume import Found, Settings, check_settings, to_note
 from mgseg.segmenter import Segmenter, SegmenterOptions
 from mgseg.video import ClipInfo, Frame, probe, read_backward, read_frames
 from mgseg.video_writer import check_length
 from mgseg.weights import load_model
 
-OnMask = Callable[[int, NDArray[np.uint8]], None]
+Mask = NDArray[np.uint8]
+OnMask = Callable[[int, Mask], None]
 Progress = Callable[[int, int | None], None]
 
 
@@ -35,7 +38,7 @@ class SegmentResult:
     Args:
         clip: as given.
         outputs: what was written where.
-        num_frames: frames with a mask.
+        num_frames: frames with a mask, those found when resuming included.
         object_ids: of the objects followed to the end.
         seconds: from the first frame read to the last file written, without loading weights.
         problem: why this is only a part; None if it is whole.
@@ -50,7 +53,9 @@ class SegmentResult:
 
     def to_json(self) -> dict[str, Any]:
         """The result as plain values."""
-        places = {name: place and str(place) for name, place in vars(self.outputs).items() if name != "overwrite"}
+        places = {
+            name: place and str(place) for name, place in vars(self.outputs).items() if isinstance(place, Path | None)
+        }
         return {
             "clip": str(self.clip),
             **places,
@@ -125,7 +130,26 @@ def segment_clip(
     options = options or SegmenterOptions()
     options = replace(options, precision=find_precision(precision or options.precision, place))
     segmenter = Segmenter(model or load_model(weights, place), options, place)
-    return _Run(info, given, outputs, span, segmenter, on_mask, progress).run()
+    settings = _settings(info, given, outputs, span, segmenter)
+    if outputs.resume and outputs.masks:
+        check_settings(outputs.masks, settings)
+    return _Run(info, given, outputs, span, segmenter, settings, on_mask, progress).run()
+
+
+def _settings(info: ClipInfo, given: GivenMasks, outputs: Outputs, span: Span, segmenter: Segmenter) -> Settings:
+    """All that decides what stands in the masks, and which pictures stand beside them."""
+    options = asdict(segmenter.options)
+    del options["objects_at_once"]
+    weights = sum(float(parameter.detach().abs().sum()) for parameter in segmenter.model.parameters())
+    return {
+        "clip": f"{info.path.name}, {info.width}x{info.height}",
+        "given masks": given.checksum,
+        "start": str(span.start),
+        "weights": f"{weights:.6g}",  # six digits stand against another machine's rounding
+        "scores": outputs.scores is not None,
+        "cut-outs": outputs.cut_outs is not None,
+        **options,
+    }
 
 
 @dataclass
@@ -137,6 +161,7 @@ class _Run:
     outputs: Outputs
     span: Span
     segmenter: Segmenter
+    settings: Settings
     on_mask: OnMask | None
     progress: Progress | None
     done: int = 0
@@ -149,7 +174,8 @@ class _Run:
             outputs = self.outputs
             if self.span.both_ways and outputs.overlay and not outputs.masks:
                 outputs = replace(outputs, masks=Path(exits.enter_context(TemporaryDirectory(prefix="mgseg-"))))
-            writer = exits.enter_context(ResultWriter(outputs, self.info, self.given.palette))
+            note = to_note(self.settings)
+            writer = exits.enter_context(ResultWriter(outputs, self.info, self.given.palette, note))
             try:
                 if self.span.both_ways:  # first, so that on the way forward the overlay is written in order
                     self._backward(writer)
@@ -173,16 +199,18 @@ class _Run:
             return
         for frame in read_frames(self.info.path, first, first + 1):
             self.segmenter.start(frame.image, mask)
+        found = self._found()
         with (
             WriteBehind() as sink,
             closing(read_ahead(read_backward(self.info.path, self.span.start, first))) as frames,
         ):
             for frame in frames:
-                sink.put(writer.write_pictures, self._finish(frame, self.segmenter.step(frame.image)))
+                self._follow(frame, None, found, partial(sink.put, writer.write_pictures))
 
     def _forward(self, writer: ResultWriter) -> None:
         first = self.given.first
         begin = self.span.start if first is None or self.outputs.overlay else first
+        found = self._found()
         started = False
         with (
             WriteBehind() as sink,
@@ -190,30 +218,42 @@ class _Run:
         ):
             for number, frame in enumerate(frames):
                 given = self.given.take(frame.index, is_first=number == 0)
-                if started:
-                    mask = self.segmenter.step(frame.image, given)
-                elif given is not None:
-                    mask = self.segmenter.start(frame.image, given)
-                else:
+                if given is None and not started:
                     known = writer.read_mask(frame) if self.span.both_ways else None
-                    sink.put(writer.write_overlay, Segmented(frame, known))
-                    continue
-                item = self._finish(frame, mask)
-                started = True
-                sink.put(writer.write_pictures, item)
+                    item = Segmented(frame, known)
+                else:
+                    write = partial(sink.put, writer.write_pictures)
+                    item = self._follow(frame, given, found, write, is_first=not started)
+                    started = True
                 sink.put(writer.write_overlay, item)
 
-    def _finish(self, frame: Frame, mask: NDArray[np.uint8]) -> Segmented:
+    def _found(self) -> Found:
+        return Found(self.outputs.masks if self.outputs.resume else None, self.settings)
+
+    def _follow(
+        self, frame: Frame, given: Mask | None, found: Found, write: Callable[[Segmented], None], is_first: bool = False
+    ) -> Segmented:
+        """Segment a frame and write its pictures, or take up the mask that an interrupted run left."""
+        known = found.take(frame.name)
+        if given is not None and is_first:
+            mask = self.segmenter.start(frame.image, given)
+        elif known is not None:
+            mask = self.segmenter.recall(frame.image, known, given)
+        else:
+            mask = self.segmenter.step(frame.image, given)
         scores = None
-        if self.outputs.scores:
+        if self.outputs.scores and known is None:
             planes = (self.segmenter.probabilities[1:] * 255 + 0.5).astype(np.uint8)
             scores = dict(zip(self.segmenter.object_ids, planes, strict=True))
+        item = Segmented(frame, mask, scores)
+        if known is None:
+            write(item)
         self.done += 1
         if self.on_mask:
             self.on_mask(frame.index, mask)
         if self.progress:
             self.progress(self.done, _count(self.info, self.span, self.given.first))
-        return Segmented(frame, mask, scores)
+        return item
 
     def _left_over(self) -> InputError | None:
         """Masks for frames that never came, found out late when a clip does not tell its length."""

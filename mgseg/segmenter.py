@@ -4,9 +4,9 @@ Shapes: V views (1, or 2 with flip), N objects, H x W the clip, h x w the networ
 16; h' x w' before padding).
 """
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -14,42 +14,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from mgseg.device import is_out_of_memory
 from mgseg.errors import DeviceError, InputError
 from mgseg.model.decoder import soft_aggregate
-from mgseg.model.memory import MemoryBank
+from mgseg.model.memory import CHUNK_ELEMENTS, MemoryBank
 from mgseg.model.network import MotionGuidedSTM, other_objects, pad_to_stride, unpad
+from mgseg.options import PRECISIONS
+from mgseg.options import SegmenterOptions as SegmenterOptions  # its public place
+from mgseg.scaling import argmax_at, network_size, resize
 
+T = TypeVar("T")
 VOID = 255  # pixels of a given mask that say nothing
-PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-
-
-@dataclass(frozen=True)
-class SegmenterOptions:
-    """How a clip is segmented.
-
-    Attributes:
-        size: shorter side that the network sees, in pixels; smaller clips are taken as they are; 0: the clip's own.
-        memory_every: every how many frames one is kept in memory.
-        memory_size: how many of those are kept at most, beside given masks and the previous frame; 0: no bound.
-        flip: average with the mirrored clip; twice the work.
-        precision: "float32", "bfloat16" or "float16", of the network's arithmetic.
-        objects_at_once: how many objects go through the network together; bounds memory, not results.
-    """
-
-    size: int = 480
-    memory_every: int = 5
-    memory_size: int = 10
-    flip: bool = False
-    precision: str = "float32"
-    objects_at_once: int = 8
-
-    def __post_init__(self) -> None:
-        if self.precision not in PRECISIONS:
-            raise ValueError(f"precision {self.precision!r}: expected one of {', '.join(PRECISIONS)}")
-        if self.size < 0 or self.memory_size < 0:
-            raise ValueError("size and memory_size must be 0 or more")
-        if self.memory_every < 1 or self.objects_at_once < 1:
-            raise ValueError("memory_every and objects_at_once must be 1 or more")
 
 
 @dataclass
@@ -90,6 +65,8 @@ class Segmenter:
         self.options = options or SegmenterOptions()
         self.device = torch.device(device) if device is not None else model.mean.device
         self.model = model.to(self.device).eval()
+        self._at_once = self.options.objects_at_once
+        self._max_elements = CHUNK_ELEMENTS
         self._objects: list[_Object] = []
         self._last: _Frame | None = None
         self._clip_size: tuple[int, int] | None = None  # (H, W)
@@ -104,7 +81,7 @@ class Segmenter:
         """Probabilities of the last frame, float32 (N + 1, H, W) in [0, 1], background first."""
         if self._last is None or self._clip_size is None:
             raise InputError("there are no probabilities before the first frame", "call start() first")
-        return _resize(self._last.prob, self._clip_size)[0].cpu().numpy()
+        return resize(self._last.prob, self._clip_size)[0].cpu().numpy()
 
     def start(self, frame: NDArray[np.uint8], mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Begin a clip at a frame whose mask is known.
@@ -136,15 +113,56 @@ class Segmenter:
             The mask, uint8 (H, W) of object ids, 0 background.
         """
         self._check(frame, mask)
-        number = self._last.number + 1 if self._last else 0
-        with torch.inference_mode(), self._arithmetic():
-            image, padding = pad_to_stride(self._to_network(frame))
-            self._memorise_last()
-            prob = unpad(self._predict(image), padding)
-            self._last = _Frame(number, self._views(image), prob, frozenset())
-            if mask is None:
-                return self._index_to_ids(self._index_at_clip_size())
-            return self._take_mask(mask, zero_is_background)
+        return self._attempt(lambda: self._step(frame, mask, zero_is_background))
+
+    def recall(
+        self, frame: NDArray[np.uint8], mask: NDArray[np.uint8], given: NDArray[np.uint8] | None = None
+    ) -> NDArray[np.uint8]:
+        """Take the clip's next frame with the mask that was found for it before, instead of segmenting it anew.
+
+        It is remembered as if it had been segmented, with `mask` in the place of the soft probabilities.
+
+        Args:
+            frame: as for `step`.
+            mask: uint8 (H, W) that `step` returned then.
+            given: uint8 (H, W) that `step` was given then.
+
+        Returns:
+            `mask`.
+        """
+        self._check(frame, mask)
+        return self._attempt(lambda: self._recall(frame, mask, [] if given is None else _ids_of(given)))
+
+    def _step(
+        self, frame: NDArray[np.uint8], mask: NDArray[np.uint8] | None, zero_is_background: bool
+    ) -> NDArray[np.uint8]:
+        image, padding = pad_to_stride(self._to_network(frame))
+        self._memorise_last()
+        prob = unpad(self._predict(image), padding)
+        self._last = _Frame(self._next_number, self._views(image), prob, frozenset())
+        if mask is None:
+            return self._index_to_ids()
+        return self._take_mask(mask, zero_is_background)
+
+    def _recall(self, frame: NDArray[np.uint8], mask: NDArray[np.uint8], given: list[int]) -> NDArray[np.uint8]:
+        image = self._to_network(frame)
+        last = self._last
+        if last and (last.given or any(o.bank.will_keep(last.number) for o in self._objects)):
+            self._memorise_last()  # otherwise the memory would drop it at the next frame
+        unknown = image.new_zeros(1, 1, *image.shape[-2:])  # the mask states every pixel
+        self._last = _Frame(self._next_number, self._views(pad_to_stride(image)[0]), unknown, frozenset())
+        self._take_mask(mask, zero_is_background=True)
+        self._last.given = frozenset(given)
+        return mask
+
+    @property
+    def _network_size(self) -> tuple[int, int]:
+        assert self._clip_size is not None
+        return network_size(self._clip_size, self.options.size)
+
+    @property
+    def _next_number(self) -> int:
+        return self._last.number + 1 if self._last else 0
 
     def remove(self, object_ids: Iterable[int]) -> None:
         """Forget objects; their pixels become background from the next frame on. Unknown ids are an InputError."""
@@ -168,40 +186,48 @@ class Segmenter:
             raise InputError(f"a mask is uint8 of the frame's size {size}, found {mask.dtype} {mask.shape}")
         self._clip_size = size
 
-    @contextmanager
-    def _arithmetic(self) -> Iterator[None]:
-        """Run in the precision asked for; turn the device's want of memory into a DeviceError."""
-        dtype = PRECISIONS[self.options.precision]
+    def _attempt(self, work: Callable[[], T]) -> T:
+        """Run in the precision asked for; where memory runs out, once more from the same state in smaller parts.
+
+        Raises:
+            DeviceError: the device's memory does not suffice either way.
+        """
+        objects, last = list(self._objects), self._last
         try:
-            with torch.autocast(self.device.type, dtype=dtype, enabled=dtype != torch.float32):
-                yield
-        except torch.OutOfMemoryError as error:
-            raise DeviceError(
-                f"the memory of {self.device} does not suffice for {len(self._objects)} object(s)",
-                "try a smaller --size, a smaller --memory-size or --precision bfloat16",
-            ) from error
+            return self._compute(work)
+        except RuntimeError as error:
+            self._objects, self._last = objects, last
+            if not is_out_of_memory(error):
+                raise
+        self._at_once, self._max_elements = 1, CHUNK_ELEMENTS // 16  # and for the frames that follow
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        try:
+            return self._compute(work)
+        except RuntimeError as error:
+            self._objects, self._last = objects, last
+            if not is_out_of_memory(error):
+                raise
+            message = f"the memory of {self.device} does not suffice for {len(objects)} object(s), even one by one"
+            raise DeviceError(message, self.options.with_less_memory(min(self._network_size))) from error
+
+    def _compute(self, work: Callable[[], T]) -> T:
+        dtype = PRECISIONS[self.options.precision]
+        with torch.inference_mode(), torch.autocast(self.device.type, dtype=dtype, enabled=dtype != torch.float32):
+            return work()
 
     def _to_network(self, frame: NDArray[np.uint8]) -> Tensor:
         """Return the frame as the network sees it, before padding: float (1, 3, h, w) in [0, 1]."""
         image = torch.from_numpy(frame.copy()).to(self.device)
         image = image.permute(2, 0, 1).unsqueeze(0).float() / 255
-        return _resize(image, self._network_size())
-
-    def _network_size(self) -> tuple[int, int]:
-        assert self._clip_size is not None
-        height, width = self._clip_size
-        shorter = min(height, width)
-        if not 0 < self.options.size < shorter:
-            return height, width
-        scale = self.options.size / shorter
-        return max(1, round(height * scale)), max(1, round(width * scale))
+        return resize(image, self._network_size)
 
     def _views(self, x: Tensor) -> Tensor:
         """Return (1, ...) as (V, ...): the mirrored one behind, with flip."""
         return torch.cat((x, x.flip(-1))) if self.options.flip else x
 
     def _groups(self) -> Iterator[slice]:
-        step = self.options.objects_at_once
+        step = self._at_once
         for first in range(0, len(self._objects), step):
             yield slice(first, min(first + step, len(self._objects)))
 
@@ -216,7 +242,8 @@ class Segmenter:
             keys, values = self.model.encode_memory(last.image, masks[:, group], others[:, group])
             for place, tracked in enumerate(self._objects[group]):
                 given = tracked.object_id in last.given
-                tracked.bank.add(last.number, keys[:, place], values[:, place], given)
+                if last.number not in tracked.bank:  # it is there when a try before this one came so far
+                    tracked.bank.add(last.number, keys[:, place], values[:, place], given)
 
     def _predict(self, image: Tensor) -> Tensor:
         """Return the probabilities (1, N + 1, h, w) of a frame, background first."""
@@ -231,23 +258,12 @@ class Segmenter:
             readouts = []
             for place, tracked in enumerate(self._objects[group]):
                 keys, values = (x.unsqueeze(1) for x in tracked.bank.read_views())
-                readouts.append(self.model.read(query, keys, values, previous[:, place : place + 1]))
+                readouts.append(
+                    self.model.read(query, keys, values, previous[:, place : place + 1], self._max_elements)
+                )
             logits.append(self.model.decode(query, torch.cat(readouts, dim=1)))
         prob = soft_aggregate(torch.cat(logits, dim=1)).softmax(dim=1)
         return (prob[:1] + prob[1:].flip(-1)) / 2 if self.options.flip else prob
-
-    def _index_at_clip_size(self) -> Tensor:
-        """Return the arg-max over the probabilities at the clip's size, uint8 (H, W), plane by plane."""
-        assert self._last is not None
-        assert self._clip_size is not None
-        prob = self._last.prob
-        best = _resize(prob[:, :1], self._clip_size)[0, 0]
-        index = torch.zeros_like(best, dtype=torch.uint8)
-        for plane in range(1, prob.shape[1]):
-            candidate = _resize(prob[:, plane : plane + 1], self._clip_size)[0, 0]
-            index = torch.where(candidate > best, torch.full_like(index, plane), index)
-            best = torch.maximum(candidate, best)
-        return index
 
     def _take_mask(self, mask: NDArray[np.uint8], zero_is_background: bool) -> NDArray[np.uint8]:
         """Let `mask` overrule what was predicted on the last frame, and return the result."""
@@ -262,25 +278,20 @@ class Segmenter:
         silent = (VOID,) if zero_is_background else (0, VOID)
         given = torch.from_numpy(mask).to(self.device)
         onehot = torch.stack([(given == i) & (i not in silent) for i in planes]).unsqueeze(0).float()
-        onehot = _resize(onehot, self._network_size())
+        onehot = resize(onehot, self._network_size)
         prob = F.pad(last.prob, (0, 0, 0, 0, 0, onehot.shape[1] - last.prob.shape[1]))
         last.prob = onehot + (1 - onehot.sum(1, keepdim=True)) * prob
         last.given = frozenset(stated_ids)
-        result = self._index_to_ids(self._index_at_clip_size())
+        result = self._index_to_ids()
         return np.where(np.isin(mask, silent), result, mask).astype(np.uint8)
 
-    def _index_to_ids(self, index: Tensor) -> NDArray[np.uint8]:
+    def _index_to_ids(self) -> NDArray[np.uint8]:
+        assert self._last is not None
+        assert self._clip_size is not None
+        index = argmax_at(self._last.prob, self._clip_size)
         table = np.array((0, *self.object_ids), dtype=np.uint8)
         return table[index.cpu().numpy()]
 
 
 def _ids_of(mask: NDArray[np.uint8]) -> list[int]:
     return [int(i) for i in np.flatnonzero(np.bincount(mask.ravel(), minlength=256)) if i not in (0, VOID)]
-
-
-def _resize(x: Tensor, size: tuple[int, int]) -> Tensor:
-    """Resize (B, C, H, W) bilinearly, antialiased when it shrinks; the same tensor where nothing changes."""
-    if tuple(x.shape[-2:]) == size:
-        return x
-    shrinks = x.shape[-2] > size[0]
-    return F.interpolate(x, size=size, mode="bilinear", align_corners=False, antialias=shrinks)

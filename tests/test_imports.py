@@ -14,7 +14,18 @@ FILES = sorted(path.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py"))
 PICTURES = {"numpy", "PIL"}
 TENSORS = {"numpy", "torch"}
 CLIPS = {"errors", "masks", "overlay", "pictures", "video", "video_writer"}
-SEGMENT = CLIPS | {"device", "given_masks", "model", "overlap", "results", "segmenter", "weights"}
+SEGMENT = CLIPS | {
+    "device",
+    "given_masks",
+    "model",
+    "options",
+    "overlap",
+    "results",
+    "resume",
+    "scaling",
+    "segmenter",
+    "weights",
+}
 # What a file, or each file of a folder, may import: modules of mgseg, and packages from elsewhere.
 # The command line may import anything inside functions, but only this at module level.
 MAY_IMPORT: dict[str, tuple[set[str], set[str]]] = {
@@ -29,12 +40,15 @@ MAY_IMPORT: dict[str, tuple[set[str], set[str]]] = {
     "overlap": (set(), set()),
     "device": ({"errors"}, {"torch"}),
     "given_masks": ({"errors", "masks", "pictures", "video"}, {"numpy"}),
-    "results": ({"errors", "masks", "overlay", "video", "video_writer"}, PICTURES),
+    "results": ({"errors", "masks", "overlay", "pictures", "video", "video_writer"}, PICTURES),
+    "resume": ({"errors", "masks", "pictures"}, {"numpy"}),
     "overlay": ({"errors", "masks"}, PICTURES),
     "metrics": ({"errors"}, TENSORS),
     "model": ({"model"}, {"torch", "torchvision"}),
     "weights": ({"errors", "model"}, TENSORS),
-    "segmenter": ({"errors", "masks", "model"}, TENSORS),
+    "options": (set(), {"torch"}),
+    "scaling": (set(), {"torch"}),
+    "segmenter": ({"device", "errors", "model", "options", "scaling"}, TENSORS),
     "segment": (SEGMENT, TENSORS),
     "evaluate": (SEGMENT | {"data", "evaluation"}, TENSORS),
     "evaluation": (SEGMENT | {"data", "evaluation", "metrics"}, TENSORS | PICTURES),

@@ -191,10 +191,10 @@ def test_an_error_in_the_reader_or_writer_ends_the_run(
         if not isinstance(problem, OutputError):
             raise problem
 
-    def write(path: Path, mask: Any, palette: bytes) -> None:
+    def write(path: Path, mask: Any, palette: bytes, note: str | None) -> None:
         if path.name == "00002.png" and isinstance(problem, OutputError):
             raise problem
-        write_mask(path, mask, palette)
+        write_mask(path, mask, palette, note)
 
     monkeypatch.setattr(mgseg.segment, "read_frames", read)
     monkeypatch.setattr(mgseg.results, "write_mask", write)

@@ -98,6 +98,9 @@ def segment(
     overwrite: Annotated[
         bool, _option("--overwrite", panel=_RESULTS, text="Replace results that are there, file by file.")
     ] = False,
+    resume: Annotated[
+        bool, _option("--resume", panel=_RESULTS, text="Go on from the last whole mask of an interrupted run.")
+    ] = False,
     as_json: Annotated[bool, _option("--json", panel=_RESULTS, text="Print what was done as JSON.")] = False,
     start: Annotated[
         str | None, _option("--start", panel=_RANGE, text="First frame: a number (120) or a time (4.5s, 1:02).")
@@ -147,7 +150,7 @@ def segment(
         result = segment_clip(
             clip,
             given[0][1] if len(given) == 1 and given[0][0] is None else dict(given),
-            Outputs(folder, overlay, scores, cut_outs, overwrite),
+            Outputs(folder, overlay, scores, cut_outs, overwrite, resume),
             span=Span(begin or 0, stop, both_ways),
             options=SegmenterOptions(size, memory_every, memory_size, flip),
             weights=weights,

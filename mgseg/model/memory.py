@@ -62,8 +62,15 @@ class MemoryBank:
     def __len__(self) -> int:
         return len(self._slots)
 
+    def __contains__(self, frame: int) -> bool:
+        return frame in self._slots
+
+    def will_keep(self, frame: int) -> bool:
+        """Whether a frame, not given, becomes a kept one when the next comes."""
+        return (frame - self.given[0]) % self.memory_every == 0
+
     def add(self, frame: int, key: Tensor, value: Tensor, given: bool = False) -> None:
-        """Remember a frame, newer than all before.
+        """Remember a frame, newer than all before. When storage fails, the same call may be made again.
 
         Args:
             frame: its number.
@@ -74,9 +81,10 @@ class MemoryBank:
         self._drop_previous()
         self._allocate(key, value)
         free = set(range(self._keys.shape[2])) - set(self._slots.values())
-        slot = self._slots[frame] = min(free)
+        slot = min(free)
         self._keys[:, :, slot] = key.flatten(2)
         self._values[:, :, slot] = value.flatten(2)
+        self._slots[frame] = slot  # last
         if given:
             self.given.append(frame)
         else:
@@ -96,7 +104,7 @@ class MemoryBank:
         frame, self._previous = self._previous, None
         if frame is None:
             return
-        if (frame - self.given[0]) % self.memory_every:
+        if not self.will_keep(frame):
             del self._slots[frame]
             return
         self.kept.append(frame)

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from mgseg.model.decoder import Decoder, FrameTerms, soft_aggregate
 from mgseg.model.encoders import IMAGENET_MEAN, IMAGENET_STD, MemoryEncoder, QueryEncoder
-from mgseg.model.memory import read_memory
+from mgseg.model.memory import CHUNK_ELEMENTS, read_memory
 from mgseg.model.motion_prior import STRIDE, MotionPrior
 
 TRUNKS = ("resnet50", "mobilenet_v2")
@@ -139,18 +139,26 @@ class MotionGuidedSTM(nn.Module):
         lead = masks.shape[:2]
         return key.unflatten(0, lead), value.unflatten(0, lead)
 
-    def read(self, query: QueryFeatures, keys: Tensor, values: Tensor, previous: Tensor) -> Tensor:
+    def read(
+        self,
+        query: QueryFeatures,
+        keys: Tensor,
+        values: Tensor,
+        previous: Tensor,
+        max_elements: int = CHUNK_ELEMENTS,
+    ) -> Tensor:
         """Read the memory and weigh the read-out by the prior, with which it commutes.
 
         Args:
             query: of B frames.
             keys: (B, N, Ck, L); values: (B, N, Cv, L).
             previous: hard masks of the previous frame, 0 and 1, (B, N, H, W).
+            max_elements: of the correlation map held at a time; see `read_memory`.
 
         Returns:
             (B, N, Cv, h, w).
         """
-        readout = read_memory(query.key, keys, values)
+        readout = read_memory(query.key, keys, values, max_elements)
         if self.motion_prior is None:
             return readout
         return readout * self.motion_prior(query.key, previous)

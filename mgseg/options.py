@@ -1,0 +1,48 @@
+"""How a clip is segmented: the options of the Segmenter."""
+
+from dataclasses import dataclass
+
+import torch
+
+PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+@dataclass(frozen=True)
+class SegmenterOptions:
+    """How a clip is segmented.
+
+    Attributes:
+        size: shorter side that the network sees, in pixels; smaller clips are taken as they are; 0: the clip's own.
+        memory_every: every how many frames one is kept in memory.
+        memory_size: how many of those are kept at most, beside given masks and the previous frame; 0: no bound.
+        flip: average with the mirrored clip; twice the work.
+        precision: "float32", "bfloat16" or "float16", of the network's arithmetic.
+        objects_at_once: how many objects go through the network together; bounds memory, not results.
+    """
+
+    size: int = 480
+    memory_every: int = 5
+    memory_size: int = 10
+    flip: bool = False
+    precision: str = "float32"
+    objects_at_once: int = 8
+
+    def __post_init__(self) -> None:
+        if self.precision not in PRECISIONS:
+            raise ValueError(f"precision {self.precision!r}: expected one of {', '.join(PRECISIONS)}")
+        if self.size < 0 or self.memory_size < 0:
+            raise ValueError("size and memory_size must be 0 or more")
+        if self.memory_every < 1 or self.objects_at_once < 1:
+            raise ValueError("memory_every and objects_at_once must be 1 or more")
+
+    def with_less_memory(self, shorter_side: int) -> str:
+        """Say which settings need less memory than these, for a clip whose shorter side the network saw so large."""
+        size = max(16, int(shorter_side / 2**0.5) // 16 * 16)  # memory goes with the number of pixels
+        ways = [f"--size {size} takes about half as much"]
+        if self.memory_size != 1:
+            ways.append(f"--memory-size {self.memory_size // 2 or 5}")
+        if self.precision == "float32":
+            ways.append("--precision bfloat16")
+        if self.flip:
+            ways.append("no --flip")
+        return "; less is taken by ".join([ways[0], ", ".join(ways[1:])]) if ways[1:] else ways[0]

@@ -31,7 +31,7 @@ def read_ahead(items: Iterable[T], depth: int = 3) -> Generator[T, None, None]:
 
 
 class WriteBehind:
-    """Calls functions in order in a thread. As a context manager it waits for all of them at the end.
+    """Calls functions in order in a thread, none after one that failed. As a context manager it waits for all of them.
 
     Args:
         depth: how many calls wait at most; `put` blocks when there are more.
@@ -41,12 +41,20 @@ class WriteBehind:
         self._depth = depth
         self._pool = ThreadPoolExecutor(1, "write-behind")
         self._waiting: deque[Future[None]] = deque()
+        self._failed = False
 
     def put(self, write: Callable[[T], None], item: T) -> None:
         """Queue `write(item)`; raises the error of an earlier call."""
-        self._waiting.append(self._pool.submit(write, item))
+        self._waiting.append(self._pool.submit(self._call, write, item))
         while len(self._waiting) > self._depth:
             self._waiting.popleft().result()
+
+    def _call(self, write: Callable[[T], None], item: T) -> None:
+        if self._failed:
+            return
+        self._failed = True
+        write(item)
+        self._failed = False
 
     def __enter__(self) -> Self:
         return self

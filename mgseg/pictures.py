@@ -2,6 +2,8 @@
 
 import io
 import re
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +16,11 @@ from mgseg.errors import InputError, OutputError
 PICTURES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}
 MAX_PIXELS = 2**26  # 67 megapixels a frame, twice 8K video: more is a damaged or hostile header
 
-UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)  # what Pillow raises
+# What Pillow raises for a file that is missing, cut short, no picture, damaged, or absurdly large.
+UNREADABLE = (
+    *(OSError, ValueError, SyntaxError, TypeError, LookupError, EOFError, OverflowError),
+    *(struct.error, zlib.error, Image.DecompressionBombError),
+)
 _NOTE = "mgseg"  # keyword of the PNG text chunk
 
 
@@ -22,9 +28,12 @@ def list_pictures(folder: Path) -> list[Path]:
     """List a folder's pictures in natural order.
 
     Raises:
-        InputError: there is none.
+        InputError: there is none, or the folder cannot be read.
     """
-    paths = [path for path in folder.iterdir() if path.suffix.lower() in PICTURES and path.name[0] != "."]
+    try:
+        paths = [path for path in folder.iterdir() if path.suffix.lower() in PICTURES and path.name[0] != "."]
+    except OSError as error:
+        raise InputError(f"cannot read the folder {folder}: {error.strerror}") from error
     if not paths:
         raise InputError(f"{folder} holds no pictures", "pictures are " + ", ".join(sorted(PICTURES)))
     return sorted(paths, key=lambda path: _natural(path.name))

@@ -7,6 +7,7 @@ and loads the same way. Files are read with weights_only=True: pickled code neve
 import hashlib
 import json
 import pickle
+import struct
 import warnings
 from collections.abc import Mapping
 from contextlib import suppress
@@ -48,6 +49,13 @@ _STM_NAMES = {
     "Decoder.pred2": "decoder.predict",
 }
 _STM_CONSTANTS = {f"Encoder_{part}.{name}" for part in "MQ" for name in ("mean", "std")}
+
+
+# What torch.load raises for a file that is cut short, damaged, malicious, or something else.
+_DAMAGED = (
+    *(pickle.UnpicklingError, RuntimeError, EOFError, OSError, LookupError, TypeError, ValueError),
+    *(AttributeError, AssertionError, ArithmeticError, MemoryError, struct.error),
+)
 
 
 @dataclass(frozen=True)
@@ -145,7 +153,7 @@ def _read_tensors(path: Path) -> dict[str, Any]:
             entries = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise WeightsError(f"no weights file {path}") from error
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, LookupError, TypeError, ValueError) as error:
+    except _DAMAGED as error:
         raise WeightsError(f"{path} cannot be read as weights", "it is damaged or no checkpoint") from error
     if not isinstance(entries, dict) or not all(isinstance(key, str) for key in entries):
         raise WeightsError(f"{path} holds no weights: expected a dict with names, found {type(entries).__name__}")

@@ -228,3 +228,16 @@ def test_a_signal_ends_a_run_and_what_is_finished_stays(
     assert 6 <= count < 400
     assert len(list(read_frames(place / "o.mkv"))) == count
     assert not list(place.glob("*.part"))
+
+
+def test_a_place_that_the_file_system_refuses_is_told_without_a_traceback(call: Any, place: Path) -> None:
+    for arguments in (
+        ["-m", "x" * 999],
+        ["-m", "first.png", "-o", "y" * 999],
+        ["-m", "first.png", "--scores", "z" * 999],
+    ):
+        result = call(*arguments)
+        assert result.exit_code == 1
+        assert "File name too long" in result.stderr
+        assert len(result.stderr.splitlines()) <= 2
+    assert "too long" in call("-m", "first.png", of=place / ("c" * 999)).stderr

@@ -4,6 +4,7 @@ Each command is one function of its module that calls one library function. Modu
 rich at the top and the rest inside functions, so that `mgseg --help` answers at once.
 """
 
+import errno
 import signal
 from typing import Annotated, Any
 
@@ -28,6 +29,11 @@ class _Commands(TyperGroup):
         except KeyboardInterrupt:
             console.message("interrupted; what is finished stays")
             raise typer.Exit(INTERRUPTED) from None
+        except OSError as error:  # a place in the file system that is not as needed; a closed pipe is typer's matter
+            if error.filename is None or error.errno == errno.EPIPE:
+                raise
+            console.error(MgsegError(f"{error.filename}: {error.strerror}"))
+            raise typer.Exit(1) from None
         except RuntimeError as error:
             if "torchvision::nms does not exist" not in str(error):
                 raise

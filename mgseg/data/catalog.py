@@ -165,7 +165,11 @@ def _read_list(dataset: str, split: str, home: Path, lists: Iterable[str], masks
     for folder in lists:
         path = home / "ImageSets" / folder / f"{split}.txt"
         if path.is_file():
-            lines = [line.split() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+            try:
+                text = path.read_text(encoding="utf-8")
+            except (OSError, ValueError) as error:
+                raise DatasetError(f"{path} is no list of names: {error}") from error
+            lines = [line.split() for line in text.splitlines() if line.strip()]
             names = [words[0] if "/" not in words[0] else words[0].split("/")[-2] for words in lines]
             names = list(dict.fromkeys(names))
             break
@@ -237,7 +241,7 @@ def _read_meta(path: Path) -> dict[str, Any]:
 def _pictures(folder: Path) -> tuple[Path, ...]:
     try:
         return tuple(list_pictures(folder))
-    except (InputError, FileNotFoundError, NotADirectoryError):
+    except (InputError, OSError, ValueError):
         return ()
 
 

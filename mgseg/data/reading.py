@@ -9,9 +9,7 @@ from PIL import Image
 
 from mgseg.data.scene import UInt8Array
 from mgseg.errors import DatasetError
-
-# What Pillow raises for a file that is missing, cut short, no picture, or absurdly large.
-UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
+from mgseg.pictures import UNREADABLE
 
 
 def reduced_size(size: tuple[int, int], shorter_side: int) -> tuple[int, int]:

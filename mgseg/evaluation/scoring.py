@@ -20,11 +20,10 @@ from PIL import Image
 
 from mgseg.errors import InputError
 from mgseg.metrics import boundary_accuracy, region_similarity
-from mgseg.pictures import MAX_PIXELS, check_size
+from mgseg.pictures import MAX_PIXELS, UNREADABLE, check_size
 
 VOID = 255
 IHDR_END, GREY, INDEXED = 33, 0, 3  # of PNG: end of the first chunk, colour types
-MAX_DEFLATED = 2**18  # bytes; they unfold to a thousand times as many at most, 256 MiB
 CHUNK = 16  # frames handed to a process at once: well under a tenth of a second's work, so all end together
 WORTH_A_PROCESS = 64  # frames; scoring fewer takes less than starting a process
 
@@ -68,7 +67,7 @@ def read_index_map(path: Path) -> NDArray[np.uint8]:
                 found = f"a picture of mode {picture.mode}"
                 raise InputError(f"{path} is {found}; expected an index map of 8 bits", "save it as indexed PNG")
             return np.asarray(picture).astype(np.uint8, copy=False)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+    except UNREADABLE as error:
         raise InputError(f"cannot read the mask {path}: {error}") from error
 
 
@@ -89,14 +88,12 @@ def _read_plain_png(data: bytes) -> NDArray[np.uint8] | None:
         if kind == b"IDAT":
             parts.append(data[place + 8 : place + 8 + length])
         place += 12 + length
-    deflated = b"".join(parts)
-    if len(deflated) > MAX_DEFLATED:
-        return None
+    inflator = zlib.decompressobj()
     try:
-        rows = np.frombuffer(zlib.decompress(deflated, bufsize=size), np.uint8)
+        rows = np.frombuffer(inflator.decompress(b"".join(parts), size + 1), np.uint8)  # no more than it claims
     except zlib.error:
         return None
-    if len(rows) != size:
+    if len(rows) != size or not inflator.eof:
         return None
     rows = rows.reshape(height, width + 1)
     return None if rows[:, 0].any() else rows[:, 1:]

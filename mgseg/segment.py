@@ -38,7 +38,8 @@ class SegmentResult:
     Args:
         clip: as given.
         outputs: what was written where.
-        num_frames: frames with a mask, those found when resuming included.
+        num_frames: frames with a mask.
+        num_found: how many of these were there already when resuming.
         object_ids: of the objects followed to the end.
         seconds: from the first frame read to the last file written, without loading weights.
         problem: why this is only a part; None if it is whole.
@@ -47,9 +48,15 @@ class SegmentResult:
     clip: Path
     outputs: Outputs
     num_frames: int
+    num_found: int
     object_ids: tuple[int, ...]
     seconds: float
     problem: MgsegError | None = None
+
+    @property
+    def frames_per_second(self) -> float:
+        """How fast the frames were segmented that were not found."""
+        return (self.num_frames - self.num_found) / self.seconds
 
     def to_json(self) -> dict[str, Any]:
         """The result as plain values."""
@@ -60,9 +67,10 @@ class SegmentResult:
             "clip": str(self.clip),
             **places,
             "num_frames": self.num_frames,
+            "num_found": self.num_found,
             "object_ids": list(self.object_ids),
             "seconds": round(self.seconds, 3),
-            "frames_per_second": round(self.num_frames / self.seconds, 3),
+            "frames_per_second": round(self.frames_per_second, 3),
             "problem": None if self.problem is None else str(self.problem),
         }
 
@@ -165,6 +173,7 @@ class _Run:
     on_mask: OnMask | None
     progress: Progress | None
     done: int = 0
+    found: int = 0
 
     def run(self) -> SegmentResult:
         begin = time.perf_counter()
@@ -190,7 +199,8 @@ class _Run:
         if interrupt:
             raise interrupt
         seconds = time.perf_counter() - begin
-        return SegmentResult(self.info.path, self.outputs, self.done, self.segmenter.object_ids, seconds, problem)
+        ids = self.segmenter.object_ids
+        return SegmentResult(self.info.path, self.outputs, self.done, self.found, ids, seconds, problem)
 
     def _backward(self, writer: ResultWriter) -> None:
         first = self.given.first
@@ -249,6 +259,7 @@ class _Run:
         if known is None:
             write(item)
         self.done += 1
+        self.found += known is not None
         if self.on_mask:
             self.on_mask(frame.index, mask)
         if self.progress:

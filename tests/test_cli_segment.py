@@ -241,3 +241,13 @@ def test_a_place_that_the_file_system_refuses_is_told_without_a_traceback(call: 
         assert "File name too long" in result.stderr
         assert len(result.stderr.splitlines()) <= 2
     assert "too long" in call("-m", "first.png", of=place / ("c" * 999)).stderr
+
+
+def test_resume_tells_how_many_masks_were_found(call: Any) -> None:
+    assert call("--mask", "first.png", "--end", 3).exit_code == 0
+    result = call("--mask", "first.png", "--end", 6, "--resume")
+    assert result.exit_code == 0
+    assert "6 frames (3 of them found), 2 objects" in result.stderr
+    other = call("--mask", "first.png", "--resume", "--size", 32)
+    assert other.exit_code == 1
+    assert "size was 480, now 32" in other.stderr

@@ -47,7 +47,7 @@ def test_masks_that_are_there_are_kept_and_the_rest_is_made(run: Run, tmp_path: 
     assert before.items() <= after.items()
     assert all((tmp_path / "m" / name).stat().st_mtime_ns == stamp for name, stamp in stamps.items())
     assert seen == list(range(8))
-    assert result.num_frames == 8
+    assert (result.num_frames, result.num_found) == (8, 5)
     assert len(list(read_frames(tmp_path / "o.mp4"))) == 8
 
 

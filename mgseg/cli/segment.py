@@ -172,9 +172,9 @@ def _report(result: "SegmentResult", as_json: bool) -> None:
     else:
         for place in filter(None, places):
             console.result(str(place))
-    rate = result.num_frames / result.seconds
-    count, objects = result.num_frames, len(result.object_ids)
-    console.message(f"{count} frames, {objects} object{'s' * (objects != 1)}, {rate:.1f} frames a second")
+    found = f" ({result.num_found} of them found)" if result.num_found else ""
+    objects = f"{len(result.object_ids)} object{'s' * (len(result.object_ids) != 1)}"
+    console.message(f"{result.num_frames} frames{found}, {objects}, {result.frames_per_second:.1f} frames a second")
     if result.problem:
         console.warning("the result is partial")
         raise result.problem

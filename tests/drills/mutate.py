@@ -2,9 +2,9 @@
 
     python tests/drills/mutate.py KIND FILE [--count 1000] [--seed 0]
 
-KIND: mask, video, weights, meta (FILE is a dataset's meta.json, in its place). Damage goes past the checksums of PNG
-and zip, which are made anew. Prints how many files were read and refused; any other end is a failure that names its
-seed. Run alone, in a process that may die.
+KIND: mask (PNG), picture, video, weights, meta (FILE is a dataset's meta.json, in its place). Damage goes past the
+checksums of PNG and zip, which are made anew. Prints how many files were read and refused; any other end is a failure
+that names its seed. Run alone, in a process that may die.
 """
 
 import argparse
@@ -136,6 +136,12 @@ def read_mask_file(path: Path) -> None:
         raise problem
 
 
+def read_picture_file(path: Path) -> None:
+    from mgseg.pictures import read_picture
+
+    read_picture(path)
+
+
 def read_video(path: Path) -> None:
     from mgseg.video import probe, read_backward, read_frames
 
@@ -165,6 +171,7 @@ def read_meta(path: Path) -> None:
 
 KINDS: dict[str, tuple[Callable[[bytes, random.Random], bytes], Callable[[Path], None]]] = {
     "mask": (damage_mask, read_mask_file),
+    "picture": (damage, read_picture_file),
     "video": (damage, read_video),
     "weights": (damage_weights, read_weights),
     "meta": (damage_meta, read_meta),

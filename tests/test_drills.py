@@ -59,18 +59,24 @@ def test_a_thousand_damaged_files_are_read_or_refused(target: Path, kind: str) -
 
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
-def test_fifty_kills_lose_no_mask(tmp_path: Path, make_clip: Any, tiny_weights: Path) -> None:
+@pytest.mark.parametrize("kind", ["KILL", "INT", "TERM"])
+def test_fifty_kills_lose_no_mask(tmp_path: Path, make_clip: Any, tiny_weights: Path, kind: str) -> None:
     made = make_clip(tmp_path / "clip.mp4", num_frames=60)
     write_mask(tmp_path / "first.png", made.masks[0])
     (tmp_path / "out").mkdir()
-    told = drill("kill", made.path, tmp_path / "first.png", tiny_weights, tmp_path / "out", "--frames", 60)
+    told = drill(
+        "kill", made.path, tmp_path / "first.png", tiny_weights, tmp_path / "out", "--frames", 60, "--signal", kind
+    )
     assert "50 kills" in told
 
 
 @linux
 @pytest.mark.slow
-def test_three_thousand_frames_take_no_more_memory_than_one_thousand(tmp_path: Path, tiny_weights: Path) -> None:
-    assert drill("long_clip", tiny_weights, tmp_path).startswith("3000 frames, 60 objects came")
+@pytest.mark.parametrize("way", [[], ["--whole"]], ids=["objects come and go", "segment_clip"])
+def test_three_thousand_frames_take_no_more_memory_than_one_thousand(
+    tmp_path: Path, tiny_weights: Path, way: list[str]
+) -> None:
+    assert drill("long_clip", tiny_weights, tmp_path, *way).startswith("3000 frames")
 
 
 @linux

@@ -1,10 +1,10 @@
-"""Kill `mgseg segment` with SIGKILL at random moments and go on with --resume, again and again.
+"""Kill `mgseg segment` at random moments and go on with --resume, again and again.
 
-    python tests/drills/kill.py CLIP MASK WEIGHTS FOLDER --frames N [--kills 50] [--seed 0]
+    python tests/drills/kill.py CLIP MASK WEIGHTS FOLDER --frames N [--kills 50] [--seed 0] [--signal KILL|INT|TERM]
 
 After each kill every PNG is whole, the masks are those of the first frames without a gap, and what was there before
-is still there, byte for byte. A run that is not killed before it ends must leave N masks and no `.part`; then the next
-folder begins. torch is loaded once: the runs are forks.
+is still there, byte for byte; INT and TERM leave no `.part` either, and exit code 130. A run that is not killed before
+it ends must leave N masks and no `.part`; then the next folder begins. torch is loaded once: the runs are forks.
 """
 
 import argparse
@@ -24,6 +24,7 @@ def start(words: list[str]) -> int:
     if pid == 0:
         from mgseg.cli import app
 
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # as mgseg.cli.main does
         code = 1
         try:
             code = app(words, standalone_mode=False) or 0
@@ -62,6 +63,7 @@ def main() -> None:
     parser.add_argument("--frames", type=int, required=True)
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--signal", choices=("KILL", "INT", "TERM"), default="KILL")
     args = parser.parse_args()
     import torch
 
@@ -85,9 +87,13 @@ def main() -> None:
                 length = length or time.monotonic() - begin
                 break
             assert left is not None, "the run hangs"
-            os.kill(pid, signal.SIGKILL)
-            os.waitpid(pid, 0)
+            os.kill(pid, signal.Signals[f"SIG{args.signal}"])
+            status = wait(pid, 120)
+            assert status is not None, "the signal does not end it"
             kills += 1
+            if args.signal != "KILL":
+                assert os.waitstatus_to_exitcode(status) in (130, 0)  # 0: it had just ended
+                assert not list(args.folder.rglob("*.part"))
             there = check(masks, there)
             caught_part += any(args.folder.rglob("*.part"))
             resumed_in_the_middle += 0 < len(there) < args.frames

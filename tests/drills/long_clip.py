@@ -1,9 +1,10 @@
 """Segment a made clip of many frames on which objects come and go, and watch the resident memory.
 
-    python tests/drills/long_clip.py WEIGHTS FOLDER [--frames 3000] [--write-ms 0]
+    python tests/drills/long_clip.py WEIGHTS FOLDER [--frames 3000] [--write-ms 0] [--whole]
 
---write-ms makes each mask slow to write, as on a slow disk. Prints the peak of each third of the run, after the first
-100 frames, which fill the memory's slots.
+--write-ms makes each mask slow to write, as on a slow disk. --whole runs segment_clip with masks, overlay and cut-outs,
+in which objects do not go. Prints the peak of each third of the run, after the first 100 frames, which fill the
+memory's slots.
 """
 
 import argparse
@@ -78,12 +79,24 @@ def run(clip: Path, masks: dict[int, Any], model: Any, num_frames: int) -> Itera
     assert frame.index == num_frames - 1
 
 
+def run_whole(clip: Path, mask: Any, model: Any) -> list[int]:
+    """Segment the clip as the command does; returns the resident memory at each frame."""
+    from mgseg.results import Outputs
+    from mgseg.segment import segment_clip
+
+    seen: list[int] = []
+    outputs = Outputs(clip.parent, overlay=clip.parent / "overlay.mkv", cut_outs=clip.parent / "cut_outs")
+    segment_clip(clip, mask, outputs, model=model, device="cpu", on_mask=lambda *_: seen.append(resident()))
+    return seen
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("weights", type=Path)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--frames", type=int, default=3000)
     parser.add_argument("--write-ms", type=float, default=0)
+    parser.add_argument("--whole", action="store_true")
     args = parser.parse_args()
     import torch
 
@@ -102,12 +115,16 @@ def main() -> None:
     args.folder.mkdir(parents=True, exist_ok=True)
     clip = args.folder / "long.mp4"
     masks = make(clip, args.frames)
-    seen = list(run(clip, masks, load_model(args.weights, "cpu"), args.frames))[WARM_UP:]
+    model = load_model(args.weights, "cpu")
+    seen = run_whole(clip, masks[0], model) if args.whole else list(run(clip, masks, model, args.frames))
+    seen = seen[WARM_UP:]
+    came = 1 if args.whole else len(masks)
+    went = 0 if args.whole else came - len(alive(args.frames - 1))
     third = len(seen) // 3
     first, second, last = (max(seen[i * third : (i + 1) * third]) for i in range(3))
     growth = (last - first) / first * 100
     print(
-        f"{args.frames} frames, {len(masks)} objects came and {len(masks) - len(alive(args.frames - 1))} went; "
+        f"{args.frames} frames, {came} objects came and {went} went; "
         f"resident {first / 1e6:.1f} MB in the first third, "
         f"{second / 1e6:.1f} in the second, {last / 1e6:.1f} in the last: {growth:+.2f} %"
     )

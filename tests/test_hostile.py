@@ -15,6 +15,7 @@ import torch
 from PIL import Image
 from typer.testing import CliRunner
 
+import mgseg.decoding
 import mgseg.pictures
 from mgseg.cli import app
 from mgseg.data.catalog import find_split
@@ -23,7 +24,7 @@ from mgseg.errors import DatasetError, InputError, MgsegError, WeightsError
 from mgseg.evaluation.scoring import read_index_map
 from mgseg.masks import read_mask, write_mask
 from mgseg.pictures import read_note, read_picture
-from mgseg.video import probe
+from mgseg.video import probe, read_frames
 from mgseg.weights import import_stm, load_network
 
 
@@ -71,6 +72,29 @@ def test_the_limit_on_sizes_is_what_is_said(tmp_path: Path, monkeypatch: pytest.
     assert read_picture(tmp_path / "a.png").shape == (6, 8, 3)
     with pytest.raises(InputError, match="7x7; the limit is 48 pixels"):
         read_picture(tmp_path / "b.png")
+
+
+@pytest.mark.parametrize("limit", [10_000, 640 * 960])
+def test_a_clip_whose_frames_grow_beyond_the_limit_ends_there(
+    make_clip: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: int
+) -> None:
+    small, large = (make_clip(tmp_path / f"{side}.h264", size=(side, side * 3 // 2)).path for side in (64, 640))
+    joined = tmp_path / "joined.h264"
+    joined.write_bytes(small.read_bytes() + large.read_bytes())
+    monkeypatch.setattr(mgseg.decoding, "MAX_PIXELS", limit)
+    frames: list[Any] = []
+
+    def read() -> None:
+        for frame in read_frames(joined):
+            frames.append(frame.image.shape)
+
+    if limit == 640 * 960:
+        read()
+        assert frames == [(64, 96, 3)] * 16  # later frames are scaled to the first
+    else:
+        with pytest.raises(InputError, match="8 of 16 frames"):
+            read()
+        assert frames == [(64, 96, 3)] * 8
 
 
 class Code:

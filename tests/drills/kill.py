@@ -17,17 +17,18 @@ from pathlib import Path
 
 from PIL import Image
 
+from mgseg.cli import app
+
 
 def start(words: list[str]) -> int:
     """Fork a run; returns its process id."""
     pid = os.fork()
     if pid == 0:
-        from mgseg.cli import app
-
-        signal.signal(signal.SIGTERM, signal.default_int_handler)  # as mgseg.cli.main does
         code = 1
         try:
             code = app(words, standalone_mode=False) or 0
+        except KeyboardInterrupt:  # before the command began, or after it ended
+            code = 130
         finally:
             sys.stderr.flush()
             os._exit(code)
@@ -69,6 +70,8 @@ def main() -> None:
 
     import mgseg.segment  # noqa: F401 loaded here, not in each fork
 
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as mgseg.cli.main does
+
     torch.set_num_threads(1)
     rng = random.Random(args.seed)
     kills = runs = caught_part = resumed_in_the_middle = 0
@@ -92,7 +95,8 @@ def main() -> None:
             assert status is not None, "the signal does not end it"
             kills += 1
             if args.signal != "KILL":
-                assert os.waitstatus_to_exitcode(status) in (130, 0)  # 0: it had just ended
+                code = os.waitstatus_to_exitcode(status)
+                assert code in (130, 0), f"exit code {code}"  # 0: it had just ended
                 assert not list(args.folder.rglob("*.part"))
             there = check(masks, there)
             caught_part += any(args.folder.rglob("*.part"))

@@ -173,7 +173,7 @@ class _Run:
     on_mask: OnMask | None
     progress: Progress | None
     done: int = 0
-    found: int = 0
+    num_found: int = 0
 
     def run(self) -> SegmentResult:
         begin = time.perf_counter()
@@ -200,7 +200,7 @@ class _Run:
             raise interrupt
         seconds = time.perf_counter() - begin
         ids = self.segmenter.object_ids
-        return SegmentResult(self.info.path, self.outputs, self.done, self.found, ids, seconds, problem)
+        return SegmentResult(self.info.path, self.outputs, self.done, self.num_found, ids, seconds, problem)
 
     def _backward(self, writer: ResultWriter) -> None:
         first = self.given.first
@@ -259,7 +259,7 @@ class _Run:
         if known is None:
             write(item)
         self.done += 1
-        self.found += known is not None
+        self.num_found += known is not None
         if self.on_mask:
             self.on_mask(frame.index, mask)
         if self.progress:

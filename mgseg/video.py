@@ -1,5 +1,6 @@
 """Reading clips: video files (any that PyAV decodes) and folders of pictures. Writing is in `video_writer.py`."""
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -67,10 +68,15 @@ def probe(clip: Path) -> ClipInfo:
     """Say what a clip is; decodes its first frame, so that a clip that yields nothing is found out here.
 
     Raises:
-        InputError: no such file, not a video, no video stream, no frame, or over MAX_PIXELS.
+        InputError: no such file, not a video, no video stream, no frame, over MAX_PIXELS, or two pictures of a name.
     """
     if clip.is_dir():
         paths = list_pictures(clip)
+        twice = [stem for stem, count in Counter(path.stem for path in paths).items() if count > 1]
+        if twice:
+            raise InputError(
+                f"{clip} holds more than one picture named {twice[0]}", "a mask is named after its picture"
+            )
         height, width = read_picture(paths[0]).shape[:2]
         return ClipInfo(clip, width, height, len(paths), FOLDER_RATE, 1 / FOLDER_RATE, is_counted=True)
     with open_video(clip) as (container, stream):

@@ -90,6 +90,13 @@ def test_pictures_come_in_natural_order_upright_and_alike(tmp_path: Path) -> Non
         list(read_frames(tmp_path))
 
 
+def test_two_pictures_of_one_name_are_refused(make_clip: Maker, tmp_path: Path) -> None:
+    folder = make_clip(tmp_path / "pictures", num_frames=3).path
+    Image.new("RGB", (96, 64)).save(folder / "00001.jpg")
+    with pytest.raises(InputError, match="more than one picture named 00001"):
+        probe(folder)
+
+
 def test_sixteen_bit_pictures_are_scaled_not_clipped(tmp_path: Path) -> None:
     Image.fromarray(np.full((4, 6), 32768, np.uint16)).save(tmp_path / "0.png")
     assert (next(read_frames(tmp_path)).image == 128).all()

@@ -1,5 +1,6 @@
 """`mgseg segment`: flags only; the work is `mgseg.segment.segment_clip`."""
 
+import re
 from enum import StrEnum
 from fractions import Fraction
 from pathlib import Path
@@ -12,6 +13,8 @@ from mgseg.cli import console
 if TYPE_CHECKING:
     from mgseg.segment import SegmentResult
 
+_FRAME = re.compile(r"\d{1,12}")
+_TIME = re.compile(r"(\d{1,12}:){0,2}\d{0,12}(\d|\.\d{1,12})s?")
 _MASKS, _RESULTS, _RANGE, _NETWORK = "Masks", "Results", "Range", "Network"
 
 
@@ -31,7 +34,7 @@ def _option(*names: str, panel: str, text: str, **more: Any) -> Any:
 def _parse_mask(text: str) -> tuple[int | None, Path]:
     """Split FRAME=PATH; a file whose own name looks like that is taken as it is."""
     frame, equals, path = text.partition("=")
-    if equals and frame.strip().isdecimal() and not Path(text).exists():
+    if equals and _FRAME.fullmatch(frame.strip()) and not Path(text).exists():
         return int(frame), Path(path)
     return None, Path(text)
 
@@ -40,16 +43,13 @@ def _parse_position(text: str | None) -> int | Fraction | None:
     """A frame number such as 120, or a time: 4.5s, 1:02, 0:01:02.5."""
     if text is None:
         return None
-    if text.isdecimal():
+    if _FRAME.fullmatch(text):
         return int(text)
-    try:
-        seconds = Fraction(0)
-        for part in text.removesuffix("s").split(":"):
-            seconds = seconds * 60 + Fraction(part)
-    except ValueError:
-        seconds = Fraction(-1)
-    if seconds < 0:
+    if not _TIME.fullmatch(text):
         raise typer.BadParameter(f"{text!r} is neither a frame number (120) nor a time (4.5s, 1:02.5)")
+    seconds = Fraction(0)
+    for part in text.removesuffix("s").split(":"):
+        seconds = seconds * 60 + Fraction(part)
     return seconds
 
 

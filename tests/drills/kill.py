@@ -71,6 +71,7 @@ def main() -> None:
     import mgseg.segment  # noqa: F401 loaded here, not in each fork
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as mgseg.cli.main does
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
 
     torch.set_num_threads(1)
     rng = random.Random(args.seed)
@@ -104,6 +105,7 @@ def main() -> None:
         assert len(check(masks, there)) == args.frames
         assert not list(args.folder.rglob("*.part"))
         assert overlay.is_file()
+        assert kills < 10 or resumed_in_the_middle, "no signal came between the first mask and the last"
         runs += 1
     print(
         f"{kills} kills, {resumed_in_the_middle} of them between the first mask and the last, {caught_part} left a "

@@ -3,7 +3,6 @@
 import os
 from collections.abc import Mapping
 from contextlib import ExitStack
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Self
 
@@ -12,32 +11,20 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from mgseg.cli import console
+from mgseg.cli.options import Arithmetic, Device, Flip, MemoryEvery, MemorySize, Precision, Size, Weights, option
 from mgseg.errors import InputError
 
 if TYPE_CHECKING:
     from mgseg.evaluation.report import Report
     from mgseg.segmenter import SegmenterOptions
 
-_DATA, _RESULTS, _NETWORK = "Data", "Results", "Network"
-
-
-class Precision(StrEnum):
-    """Of the network's arithmetic."""
-
-    auto = "auto"
-    float32 = "float32"
-    bfloat16 = "bfloat16"
-    float16 = "float16"
-
-
-def _option(*names: str, panel: str, text: str, **more: Any) -> Any:
-    return typer.Option(*names, rich_help_panel=panel, help=text, **more)
+_DATA, _RESULTS = "Data", "Results"
 
 
 def evaluate(
     dataset: Annotated[
         str,
-        _option(
+        option(
             "--dataset",
             panel=_DATA,
             text="davis16, davis17, youtube-vos-2018, youtube-vos-2019, or a folder in the layout of one of them.",
@@ -45,34 +32,34 @@ def evaluate(
     ] = "youtube-vos-2019",
     split: Annotated[
         str | None,
-        _option("--split", panel=_DATA, text="As valid, valid_all_frames, val.", show_default="valid, DAVIS: val"),
+        option("--split", panel=_DATA, text="As valid, valid_all_frames, val.", show_default="valid, DAVIS: val"),
     ] = None,
     data: Annotated[
-        Path | None, _option("--data", panel=_DATA, text="Folder of the datasets, or of this one.", envvar="MGSEG_DATA")
+        Path | None, option("--data", panel=_DATA, text="Folder of the datasets, or of this one.", envvar="MGSEG_DATA")
     ] = None,
     sequence: Annotated[
-        list[str] | None, _option("--sequence", panel=_DATA, text="Only this sequence; repeatable.")
+        list[str] | None, option("--sequence", panel=_DATA, text="Only this sequence; repeatable.")
     ] = None,
     sequence_list: Annotated[
-        Path | None, _option("--sequence-list", panel=_DATA, text="Only those of this text file, a name a line.")
+        Path | None, option("--sequence-list", panel=_DATA, text="Only those of this text file, a name a line.")
     ] = None,
     results: Annotated[
-        Path | None, _option("--results", panel=_DATA, text="Score these masks, DIR/SEQUENCE/FRAME.png; run nothing.")
+        Path | None, option("--results", panel=_DATA, text="Score these masks, DIR/SEQUENCE/FRAME.png; run nothing.")
     ] = None,
     output: Annotated[
         Path | None,
-        _option(
+        option(
             *("--output", "-o"), panel=_RESULTS, text="Folder for the masks.", show_default="DATASET_SPLIT_masks here"
         ),
     ] = None,
-    no_score: Annotated[bool, _option("--no-score", panel=_RESULTS, text="Only run.")] = False,
+    no_score: Annotated[bool, option("--no-score", panel=_RESULTS, text="Only run.")] = False,
     resume: Annotated[
-        bool, _option("--resume", panel=_RESULTS, text="Go on with a run that was interrupted: done sequences stay.")
+        bool, option("--resume", panel=_RESULTS, text="Go on with a run that was interrupted: done sequences stay.")
     ] = False,
-    overwrite: Annotated[bool, _option("--overwrite", panel=_RESULTS, text="Replace results that are there.")] = False,
+    overwrite: Annotated[bool, option("--overwrite", panel=_RESULTS, text="Replace results that are there.")] = False,
     archive: Annotated[
         Path | None,
-        _option(
+        option(
             "--zip",
             panel=_RESULTS,
             text="Zip for the dataset's server, checked before it is written.",
@@ -80,32 +67,20 @@ def evaluate(
         ),
     ] = None,
     page: Annotated[
-        Path | None, _option("--report", panel=_RESULTS, text="HTML page with curves, worst objects and frames.")
+        Path | None, option("--report", panel=_RESULTS, text="HTML page with curves, worst objects and frames.")
     ] = None,
-    as_json: Annotated[bool, _option("--json", panel=_RESULTS, text="Print JSON in place of the table.")] = False,
-    as_csv: Annotated[bool, _option("--csv", panel=_RESULTS, text="Print CSV in place of the table.")] = False,
+    as_json: Annotated[bool, option("--json", panel=_RESULTS, text="Print JSON in place of the table.")] = False,
+    as_csv: Annotated[bool, option("--csv", panel=_RESULTS, text="Print CSV in place of the table.")] = False,
     workers: Annotated[
-        int | None, _option("--workers", panel=_RESULTS, text="Processes that score.", min=1, show_default="all cores")
+        int | None, option("--workers", panel=_RESULTS, text="Processes that score.", min=1, show_default="all cores")
     ] = None,
-    weights: Annotated[
-        str, _option("--weights", panel=_NETWORK, text="A name from `mgseg weights list`, or a file.")
-    ] = "auto",
-    device: Annotated[str, _option("--device", panel=_NETWORK, text="auto, cpu, cuda, cuda:N or mps.")] = "auto",
-    precision: Annotated[
-        Precision, _option("--precision", panel=_NETWORK, text="Of the arithmetic; auto: what suits the device.")
-    ] = Precision.auto,
-    size: Annotated[
-        int, _option("--size", panel=_NETWORK, text="Shorter side that the network sees; 0: the clip's own.", min=0)
-    ] = 480,
-    memory_every: Annotated[
-        int, _option("--memory-every", panel=_NETWORK, text="Remember every so many frames.", min=1)
-    ] = 5,
-    memory_size: Annotated[
-        int, _option("--memory-size", panel=_NETWORK, text="Frames remembered at most; 0: no bound.", min=0)
-    ] = 10,
-    flip: Annotated[
-        bool, _option("--flip", panel=_NETWORK, text="Average with the mirrored clip: twice the work.")
-    ] = False,
+    weights: Weights = "auto",
+    device: Device = "auto",
+    precision: Arithmetic = Precision.auto,
+    size: Size = 480,
+    memory_every: MemoryEvery = 5,
+    memory_size: MemorySize = 10,
+    flip: Flip = False,
 ) -> None:
     """Run a benchmark and score it, or score masks that are there.
 

@@ -1,34 +1,21 @@
 """`mgseg segment`: flags only; the work is `mgseg.segment.segment_clip`."""
 
 import re
-from enum import StrEnum
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mgseg.cli import console
+from mgseg.cli.options import Arithmetic, Device, Flip, MemoryEvery, MemorySize, Precision, Size, Weights, option
 
 if TYPE_CHECKING:
     from mgseg.segment import SegmentResult
 
 _FRAME = re.compile(r"\d{1,12}")
 _TIME = re.compile(r"(\d{1,12}:){0,2}\d{0,12}(\d|\.\d{1,12})s?")
-_MASKS, _RESULTS, _RANGE, _NETWORK = "Masks", "Results", "Range", "Network"
-
-
-class Precision(StrEnum):
-    """Of the network's arithmetic."""
-
-    auto = "auto"
-    float32 = "float32"
-    bfloat16 = "bfloat16"
-    float16 = "float16"
-
-
-def _option(*names: str, panel: str, text: str, **more: Any) -> Any:
-    return typer.Option(*names, rich_help_panel=panel, help=text, **more)
+_MASKS, _RESULTS, _RANGE = "Masks", "Results", "Range"
 
 
 def _parse_mask(text: str) -> tuple[int | None, Path]:
@@ -59,7 +46,7 @@ def segment(
     ],
     mask: Annotated[
         list[str],
-        _option(
+        option(
             *("--mask", "-m"),
             panel=_MASKS,
             text="Mask of the first frame, or FRAME=PATH (repeatable), or a folder of masks named like the frames.",
@@ -68,14 +55,14 @@ def segment(
         ),
     ],
     clean_mask: Annotated[
-        bool, _option("--clean-mask", panel=_MASKS, text="Repair a mask with smooth edges or stray specks.")
+        bool, option("--clean-mask", panel=_MASKS, text="Repair a mask with smooth edges or stray specks.")
     ] = False,
     resize_mask: Annotated[
-        bool, _option("--resize-mask", panel=_MASKS, text="Scale a mask of another size to the clip's.")
+        bool, option("--resize-mask", panel=_MASKS, text="Scale a mask of another size to the clip's.")
     ] = False,
     output: Annotated[
         Path | None,
-        _option(
+        option(
             "--output",
             "-o",
             panel=_RESULTS,
@@ -83,51 +70,39 @@ def segment(
             show_default="CLIP_masks in the current folder",
         ),
     ] = None,
-    no_masks: Annotated[bool, _option("--no-masks", panel=_RESULTS, text="Write no folder of masks.")] = False,
+    no_masks: Annotated[bool, option("--no-masks", panel=_RESULTS, text="Write no folder of masks.")] = False,
     overlay: Annotated[
         Path | None,
-        _option("--overlay", panel=_RESULTS, text="Clip with coloured objects: .mp4 .mkv .webm .gif .webp"),
+        option("--overlay", panel=_RESULTS, text="Clip with coloured objects: .mp4 .mkv .webm .gif .webp"),
     ] = None,
     scores: Annotated[
         Path | None,
-        _option("--scores", panel=_RESULTS, text="Folder for soft masks: 8-bit grey PNGs, a folder for each object."),
+        option("--scores", panel=_RESULTS, text="Folder for soft masks: 8-bit grey PNGs, a folder for each object."),
     ] = None,
     cut_outs: Annotated[
-        Path | None, _option("--cut-outs", panel=_RESULTS, text="Folder for PNGs of the objects, else transparent.")
+        Path | None, option("--cut-outs", panel=_RESULTS, text="Folder for PNGs of the objects, else transparent.")
     ] = None,
     overwrite: Annotated[
-        bool, _option("--overwrite", panel=_RESULTS, text="Replace results that are there, file by file.")
+        bool, option("--overwrite", panel=_RESULTS, text="Replace results that are there, file by file.")
     ] = False,
     resume: Annotated[
-        bool, _option("--resume", panel=_RESULTS, text="Go on from the last whole mask of an interrupted run.")
+        bool, option("--resume", panel=_RESULTS, text="Go on from the last whole mask of an interrupted run.")
     ] = False,
-    as_json: Annotated[bool, _option("--json", panel=_RESULTS, text="Print what was done as JSON.")] = False,
+    as_json: Annotated[bool, option("--json", panel=_RESULTS, text="Print what was done as JSON.")] = False,
     start: Annotated[
-        str | None, _option("--start", panel=_RANGE, text="First frame: a number (120) or a time (4.5s, 1:02).")
+        str | None, option("--start", panel=_RANGE, text="First frame: a number (120) or a time (4.5s, 1:02).")
     ] = None,
-    end: Annotated[str | None, _option("--end", panel=_RANGE, text="First frame left out, likewise.")] = None,
+    end: Annotated[str | None, option("--end", panel=_RANGE, text="First frame left out, likewise.")] = None,
     both_ways: Annotated[
-        bool, _option("--both-ways", panel=_RANGE, text="From the first mask go backward, too.")
+        bool, option("--both-ways", panel=_RANGE, text="From the first mask go backward, too.")
     ] = False,
-    weights: Annotated[
-        str, _option("--weights", panel=_NETWORK, text="A name from `mgseg weights list`, or a file.")
-    ] = "auto",
-    device: Annotated[str, _option("--device", panel=_NETWORK, text="auto, cpu, cuda, cuda:N or mps.")] = "auto",
-    precision: Annotated[
-        Precision, _option("--precision", panel=_NETWORK, text="Of the arithmetic; auto: what suits the device.")
-    ] = Precision.auto,
-    size: Annotated[
-        int, _option("--size", panel=_NETWORK, text="Shorter side that the network sees; 0: the clip's own.", min=0)
-    ] = 480,
-    memory_every: Annotated[
-        int, _option("--memory-every", panel=_NETWORK, text="Remember every so many frames.", min=1)
-    ] = 5,
-    memory_size: Annotated[
-        int, _option("--memory-size", panel=_NETWORK, text="Frames remembered at most; 0: no bound.", min=0)
-    ] = 10,
-    flip: Annotated[
-        bool, _option("--flip", panel=_NETWORK, text="Average with the mirrored clip: twice the work.")
-    ] = False,
+    weights: Weights = "auto",
+    device: Device = "auto",
+    precision: Arithmetic = Precision.auto,
+    size: Size = 480,
+    memory_every: MemoryEvery = 5,
+    memory_size: MemorySize = 10,
+    flip: Flip = False,
 ) -> None:
     """Follow the objects of a mask through a clip.
 

@@ -1,0 +1,37 @@
+"""Options that more than one command has, declared once."""
+
+from enum import StrEnum
+from typing import Annotated, Any
+
+import typer
+
+_NETWORK = "Network"
+
+
+class Precision(StrEnum):
+    """Of the network's arithmetic."""
+
+    auto = "auto"
+    float32 = "float32"
+    bfloat16 = "bfloat16"
+    float16 = "float16"
+
+
+def option(*names: str, panel: str, text: str, **more: Any) -> Any:
+    """An option in a panel of the help page."""
+    return typer.Option(*names, rich_help_panel=panel, help=text, **more)
+
+
+Weights = Annotated[str, option("--weights", panel=_NETWORK, text="A name from `mgseg weights list`, or a file.")]
+Device = Annotated[str, option("--device", panel=_NETWORK, text="auto, cpu, cuda, cuda:N or mps.")]
+Arithmetic = Annotated[
+    Precision, option("--precision", panel=_NETWORK, text="Of the arithmetic; auto: what suits the device.")
+]
+Size = Annotated[
+    int, option("--size", panel=_NETWORK, text="Shorter side that the network sees; 0: the clip's own.", min=0)
+]
+MemoryEvery = Annotated[int, option("--memory-every", panel=_NETWORK, text="Remember every so many frames.", min=1)]
+MemorySize = Annotated[
+    int, option("--memory-size", panel=_NETWORK, text="Frames remembered at most; 0: no bound.", min=0)
+]
+Flip = Annotated[bool, option("--flip", panel=_NETWORK, text="Average with the mirrored clip: twice the work.")]

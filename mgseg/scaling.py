@@ -24,7 +24,10 @@ def resize(x: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def argmax_at(prob: Tensor, size: tuple[int, int]) -> Tensor:
-    """The arg-max of probabilities (1, N + 1, h, w) at another size, uint8 (H, W), plane by plane."""
+    """The arg-max of probabilities (1, N + 1, h, w) at another size, uint8 (H, W).
+
+    Plane by plane, which holds one of them at the other size; `Tensor.argmax` is also many times slower on a CPU.
+    """
     best = resize(prob[:, :1], size)[0, 0]
     index = torch.zeros_like(best, dtype=torch.uint8)
     for plane in range(1, prob.shape[1]):

@@ -250,7 +250,8 @@ class Segmenter:
         if not self._objects or self._last is None:
             return image.new_ones(1, 1, *image.shape[-2:])
         query = self.model.encode_query(self._views(image))
-        winner = self._views(pad_to_stride(self._last.prob.argmax(dim=1, keepdim=True))[0])  # (V, 1, h, w)
+        winner = argmax_at(self._last.prob, self._network_size)[None, None]
+        winner = self._views(pad_to_stride(winner)[0])  # (V, 1, h, w)
         logits = []
         for group in self._groups():
             slots = torch.arange(group.start + 1, group.stop + 1, device=self.device).view(1, -1, 1, 1)

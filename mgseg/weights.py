@@ -18,9 +18,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mgseg.device import keep_freed_memory
 from mgseg.errors import OutputError, WeightsError
 from mgseg.model.encoders import Trunk
-from mgseg.model.folding import fold_batch_norm
+from mgseg.model.folding import prepare_for_inference
 from mgseg.model.network import ModelConfig, MotionGuidedSTM
 
 FORMAT = 1
@@ -191,6 +192,8 @@ def load_network(weights: str | Path) -> MotionGuidedSTM:
 def load_model(weights: str | Path = AUTO, device: torch.device | str | None = None) -> MotionGuidedSTM:
     """Load a model for inference: its batch norms are folded into the convolutions.
 
+    For a CPU it also sets the process up to keep freed memory (see `device.keep_freed_memory`).
+
     Args:
         weights: a released name, a file, or "auto" (see `choose_weights`).
         device: where to put it; by default a CUDA device where there is one, else the CPU.
@@ -200,7 +203,9 @@ def load_model(weights: str | Path = AUTO, device: torch.device | str | None = N
     """
     place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     model = load_network(choose_weights(place.type) if weights == AUTO else weights)
-    return fold_batch_norm(model).to(place)
+    if place.type == "cpu":
+        keep_freed_memory()
+    return prepare_for_inference(model).to(place)
 
 
 def save_weights(

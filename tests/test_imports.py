@@ -45,7 +45,7 @@ MAY_IMPORT: dict[str, tuple[set[str], set[str]]] = {
     "overlay": ({"errors", "masks"}, PICTURES),
     "metrics": ({"errors"}, TENSORS),
     "model": ({"model"}, {"torch", "torchvision"}),
-    "weights": ({"errors", "model"}, TENSORS),
+    "weights": ({"device", "errors", "model"}, TENSORS),
     "options": (set(), {"torch"}),
     "scaling": (set(), {"torch"}),
     "segmenter": ({"device", "errors", "model", "options", "scaling"}, TENSORS),

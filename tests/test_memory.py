@@ -18,6 +18,15 @@ def test_read_in_chunks_equals_attention_over_the_whole_map(max_elements):
     torch.testing.assert_close(read_memory(query, keys, values, max_elements), expected, rtol=0, atol=1e-12)
 
 
+def test_weights_too_small_to_count_are_zero_and_the_rest_is_as_it_was():
+    torch.manual_seed(0)
+    query, keys, values = torch.randn(1, 8, 9, 5) * 6, torch.randn(1, 1, 8, 135) * 6, torch.rand(1, 1, 7, 135)
+    whole = (keys.transpose(-1, -2) @ query.flatten(2).unsqueeze(1) / math.sqrt(8)).softmax(dim=2)
+    assert ((whole > 0) & (whole < torch.finfo(torch.float32).tiny)).any()  # the denormal numbers in question
+    expected = (values @ whole).unflatten(-1, (9, 5))
+    torch.testing.assert_close(read_memory(query, keys, values), expected, rtol=1e-5, atol=1e-7)
+
+
 def fill(bank: MemoryBank, frames: int, given: tuple[int, ...] = (0,)) -> list[set[int]]:
     """Add frames whose key says their number; return what each next frame would read."""
     seen = []

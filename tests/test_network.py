@@ -6,7 +6,7 @@ from stm_restatement import STM
 
 from mgseg.model import reference
 from mgseg.model.decoder import soft_aggregate
-from mgseg.model.folding import fold_batch_norm
+from mgseg.model.folding import prepare_for_inference
 from mgseg.model.network import ModelConfig, MotionGuidedSTM, other_objects, pad_to_stride, unpad
 
 CONFIGS = [
@@ -116,11 +116,11 @@ def test_the_paper_s_network_has_the_parameters_of_stm_and_the_prior_s():
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda c: c.trunk)
 @torch.inference_mode()
-def test_folding_batch_norm_changes_nothing(config):
+def test_a_network_made_ready_for_inference_computes_the_same_without_batch_norm(config):
     model = random_model(config)
     image, masks = torch.rand(1, 3, 64, 96).double(), torch.rand(1, 2, 64, 96).double() / 2
     before = [*model.encode_memory(image, masks), *model.encode_query(image).terms]
-    fold_batch_norm(model)
+    prepare_for_inference(model)
     assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in model.modules())
     after = [*model.encode_memory(image, masks), *model.encode_query(image).terms]
     for x, y in zip(before, after, strict=True):

@@ -7,6 +7,7 @@ import typer
 from rich.table import Table
 
 from mgseg.cli import console
+from mgseg.cli.options import choose_weights
 
 NETWORK, MEASURE = "Network", "Measurement"
 
@@ -32,12 +33,11 @@ def bench(
     """Measure speed and memory by parts, on a made-up clip, beside the plain textbook form of the same network."""
     from mgseg.benchmark import BenchOptions, parse_size, run_benchmark
     from mgseg.device import find_device
-    from mgseg.weights import AUTO, choose_weights
 
     place = find_device(device)
     height, width = parse_size(size)
-    name = choose_weights(place.type) if weights == AUTO else weights
-    options = BenchOptions(name, height, width, objects, memory_frames, repeats, str(place), precision, plain)
+    weights = choose_weights(weights, device)
+    options = BenchOptions(weights, height, width, objects, memory_frames, repeats, str(place), precision, plain)
     report = run_benchmark(options)
     if as_json:
         console.result(json.dumps(report, indent=2))

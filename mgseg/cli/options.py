@@ -5,6 +5,8 @@ from typing import Annotated, Any
 
 import typer
 
+from mgseg.cli import console
+
 _NETWORK = "Network"
 
 
@@ -35,3 +37,16 @@ MemorySize = Annotated[
     int, option("--memory-size", panel=_NETWORK, text="Frames remembered at most; 0: no bound.", min=0)
 ]
 Flip = Annotated[bool, option("--flip", panel=_NETWORK, text="Average with the mirrored clip: twice the work.")]
+
+
+def choose_weights(weights: str, device: str) -> str:
+    """Resolve "auto", and say in one line which weights it stands for on the device."""
+    from mgseg.device import find_device
+    from mgseg.weights import AUTO, choose_weights
+
+    if weights != AUTO:
+        return weights
+    place = find_device(device)
+    name = choose_weights(place.type)
+    console.message(f"weights: {name}, for {place.type}; others by --weights (mgseg weights list)")
+    return name

@@ -8,7 +8,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mgseg.cli import console
-from mgseg.cli.options import Arithmetic, Device, Flip, MemoryEvery, MemorySize, Precision, Size, Weights, option
+from mgseg.cli.options import (
+    Arithmetic,
+    Device,
+    Flip,
+    MemoryEvery,
+    MemorySize,
+    Precision,
+    Size,
+    Weights,
+    choose_weights,
+    option,
+)
 
 if TYPE_CHECKING:
     from mgseg.segment import SegmentResult
@@ -121,6 +132,7 @@ def segment(
     from mgseg.segmenter import SegmenterOptions
 
     folder = None if no_masks else output or Path(f"{clip.resolve().stem}_masks")
+    weights = choose_weights(weights, device)
     with console.progress(clip.name) as progress:
         result = segment_clip(
             clip,

@@ -128,8 +128,8 @@ class MemoryEncoder(nn.Module):
             float (B * N, C, H / 16, W / 16).
         """
         stem = self.trunk.stem
-        planes = torch.stack((masks, others), dim=2).flatten(0, 1)  # (B * N, 2, H, W)
+        planes = torch.stack((masks, others), dim=-1).flatten(0, 1).movedim(-1, 1)  # (B * N, 2, H, W), channels last
         weight = torch.cat((self.conv_mask.weight, self.conv_others.weight), dim=1)
         of_masks = F.conv2d(planes, weight, None, stem.stride, stem.padding)
-        of_image = stem(image).repeat_interleave(masks.shape[1], dim=0)  # (B * N, C, H / 2, W / 2)
-        return self.trunk(of_image + of_masks).feat16
+        of_masks = of_masks.unflatten(0, masks.shape[:2])  # (B, N, C, H / 2, W / 2)
+        return self.trunk((of_masks + stem(image).unsqueeze(1)).flatten(0, 1)).feat16

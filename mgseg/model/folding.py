@@ -1,4 +1,4 @@
-"""Batch norm folded into the convolutions before it, for inference: the same function in fewer passes."""
+"""A network made ready for inference: the same function in fewer passes over memory."""
 
 import torch
 from torch import nn
@@ -6,6 +6,11 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from mgseg.model.encoders import MemoryEncoder
 from mgseg.model.network import MotionGuidedSTM
+
+
+def prepare_for_inference(model: MotionGuidedSTM) -> MotionGuidedSTM:
+    """Fold the batch norms of `model`, in place, and put channels last, which convolutions are fastest with."""
+    return fold_batch_norm(model).to(memory_format=torch.channels_last)
 
 
 @torch.no_grad()

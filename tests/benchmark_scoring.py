@@ -107,10 +107,10 @@ def main() -> None:
     found = [pair for score in objects for pair in zip(score.j.tolist(), score.f.tolist(), strict=True)]
     if found != expected:
         raise SystemExit("the scores differ")
-    print(f"{len(found)} frames, all scores equal; best of {chosen.repeat}, in turn")  # noqa: T201
-    print(f"plain, 1 process        {min(plain_times):7.2f} s")  # noqa: T201
-    print(f"mgseg, {chosen.workers} processes      {min(times):7.2f} s")  # noqa: T201
-    print(f"ratio                   {min(times) / min(plain_times):7.2f}")  # noqa: T201
+    print(f"{len(found)} frames, all scores equal; best of {chosen.repeat}, in turn")
+    print(f"plain, 1 process        {min(plain_times):7.2f} s")
+    print(f"mgseg, {chosen.workers} processes      {min(times):7.2f} s")
+    print(f"ratio                   {min(times) / min(plain_times):7.2f}")
 
 
 if __name__ == "__main__":

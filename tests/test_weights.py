@@ -11,6 +11,7 @@ import torch
 from stm_restatement import STM
 
 from mgseg import weights
+from mgseg.cli.options import choose_weights
 from mgseg.errors import OutputError, WeightsError
 from mgseg.model.network import ModelConfig, MotionGuidedSTM
 from mgseg.segmenter import Segmenter, SegmenterOptions
@@ -81,6 +82,14 @@ def test_auto_is_the_first_released_on_a_gpu_and_the_last_on_a_cpu(file, monkeyp
     (file.parent / "big.pth").write_bytes(b"")
     release(file.parent, monkeypatch, "big", "model")
     assert (weights.choose_weights("cuda"), weights.choose_weights("cpu")) == ("big", "model")
+
+
+def test_the_command_line_says_which_weights_auto_stands_for(file, monkeypatch, capsys):
+    release(file.parent, monkeypatch, "model")
+    assert choose_weights("auto", "cpu") == "model"
+    assert "weights: model, for cpu" in capsys.readouterr().err
+    assert choose_weights("mine.pth", "cpu") == "mine.pth"
+    assert not capsys.readouterr().err
 
 
 def test_auto_without_released_weights_says_so(tmp_path, monkeypatch):

@@ -7,10 +7,10 @@ import torch
 
 from mgseg.errors import DeviceError
 
-# Parameters of glibc's mallopt(3): the size from which a block is mapped by itself, and of free memory at the heap's
-# end from which it is given back.
+# Parameters of glibc's mallopt(3): the size from which a block is mapped by itself and goes back when it is freed, and
+# how much free memory may stay at the heap's end.
 _M_MMAP_THRESHOLD, _M_TRIM_THRESHOLD = -3, -1
-_NEVER, _MOST_IN_OLD_GLIBC = 2**30, 2**25  # bytes
+_MAPPED_FROM, _MAPPED_FROM_IN_OLD_GLIBC, _KEPT = 2**28, 2**25, 2**29  # bytes; feature maps at 480p have 2**24 to 2**27
 
 
 def find_device(name: str = "auto") -> torch.device:
@@ -52,15 +52,16 @@ def keep_freed_memory() -> None:
     """Let the process keep the memory that tensors on the CPU free, for those that come next.
 
     glibc gives blocks as large as feature maps back to the system and fetches them anew, page by page, for the next
-    layer: up to half of the light network's time. Does nothing where the C library is another.
+    layer: up to half of the light network's time. Does nothing where the C library is another. Not for training,
+    whose sizes change: kept blocks that fit nothing any more would add up.
     """
     if not sys.platform.startswith("linux"):
         return
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is None:
         return
-    mallopt(_M_MMAP_THRESHOLD, _NEVER) or mallopt(_M_MMAP_THRESHOLD, _MOST_IN_OLD_GLIBC)
-    mallopt(_M_TRIM_THRESHOLD, _NEVER)
+    mallopt(_M_MMAP_THRESHOLD, _MAPPED_FROM) or mallopt(_M_MMAP_THRESHOLD, _MAPPED_FROM_IN_OLD_GLIBC)
+    mallopt(_M_TRIM_THRESHOLD, _KEPT)
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from mgseg.device import is_out_of_memory
 from mgseg.errors import DeviceError, InputError
-from mgseg.model.decoder import soft_aggregate
+from mgseg.model.decoder import joint_probabilities
 from mgseg.model.memory import CHUNK_ELEMENTS, MemoryBank
 from mgseg.model.network import MotionGuidedSTM, other_objects, pad_to_stride, unpad
 from mgseg.options import PRECISIONS
@@ -263,7 +263,7 @@ class Segmenter:
                     self.model.read(query, keys, values, previous[:, place : place + 1], self._max_elements)
                 )
             logits.append(self.model.decode(query, torch.cat(readouts, dim=1)))
-        prob = soft_aggregate(torch.cat(logits, dim=1)).softmax(dim=1)
+        prob = joint_probabilities(torch.cat(logits, dim=1))
         return (prob[:1] + prob[1:].flip(-1)) / 2 if self.options.flip else prob
 
     def _take_mask(self, mask: NDArray[np.uint8], zero_is_background: bool) -> NDArray[np.uint8]:

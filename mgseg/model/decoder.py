@@ -108,7 +108,17 @@ def soft_aggregate(logits: Tensor) -> Tensor:
     Returns:
         float32 (B, N + 1, H, W), background first; its softmax over dim 1 are the joint probabilities.
     """
+    return _odds(logits).log()
+
+
+def joint_probabilities(logits: Tensor) -> Tensor:
+    """The softmax of `soft_aggregate` in fewer passes, for inference: (B, N, H, W) to (B, N + 1, H, W)."""
+    odds = _odds(logits)
+    return odds / odds.sum(dim=1, keepdim=True)
+
+
+def _odds(logits: Tensor) -> Tensor:
     prob = logits.float().sigmoid()
     background = (1 - prob).prod(dim=1, keepdim=True)
     prob = torch.cat((background, prob), dim=1).clamp(EPSILON, 1 - EPSILON)
-    return torch.log(prob / (1 - prob))
+    return prob / (1 - prob)

@@ -11,7 +11,6 @@ from mgseg.data.clips import Clips, Sequences
 from mgseg.data.layouts import LAYOUTS
 from mgseg.data.stills import Stills
 from mgseg.data.transforms import CLIPS, STILLS, STM_CLIPS, STM_STILLS
-from mgseg.device import keep_freed_memory
 from mgseg.errors import DatasetError
 from mgseg.model.network import PRESETS, MotionGuidedSTM
 from mgseg.training.distributed import Processes
@@ -157,8 +156,6 @@ def build_model(options: TrainOptions, device: torch.device) -> MotionGuidedSTM:
     """
     start = load_network(options.init) if options.init else None
     config = start.config if start else replace(PRESETS[options.model], stride_in_1x1=options.stride_in_1x1)
-    if device.type == "cpu":
-        keep_freed_memory()
     torch.manual_seed(options.seed)
     model = MotionGuidedSTM(replace(config, motion_prior=options.motion_prior))
     if start:

@@ -17,7 +17,8 @@ class SegmenterOptions:
         memory_size: how many of those are kept at most, beside given masks and the previous frame; 0: no bound.
         flip: average with the mirrored clip; twice the work.
         precision: "float32", "bfloat16" or "float16", of the network's arithmetic.
-        objects_at_once: how many objects go through the network together; bounds memory, not results.
+        objects_at_once: how many objects go through the network together; bounds memory, not results. None: eight,
+            on a CPU, which is no faster for more, one.
     """
 
     size: int = 480
@@ -25,14 +26,14 @@ class SegmenterOptions:
     memory_size: int = 10
     flip: bool = False
     precision: str = "float32"
-    objects_at_once: int = 8
+    objects_at_once: int | None = None
 
     def __post_init__(self) -> None:
         if self.precision not in PRECISIONS:
             raise ValueError(f"precision {self.precision!r}: expected one of {', '.join(PRECISIONS)}")
         if self.size < 0 or self.memory_size < 0:
             raise ValueError("size and memory_size must be 0 or more")
-        if self.memory_every < 1 or self.objects_at_once < 1:
+        if self.memory_every < 1 or (self.objects_at_once is not None and self.objects_at_once < 1):
             raise ValueError("memory_every and objects_at_once must be 1 or more")
 
     def with_less_memory(self, shorter_side: int) -> str:

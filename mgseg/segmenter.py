@@ -65,7 +65,7 @@ class Segmenter:
         self.options = options or SegmenterOptions()
         self.device = torch.device(device) if device is not None else model.mean.device
         self.model = model.to(self.device).eval()
-        self._at_once = self.options.objects_at_once
+        self._at_once = self.options.objects_at_once or (1 if self.device.type == "cpu" else 8)
         self._max_elements = CHUNK_ELEMENTS
         self._objects: list[_Object] = []
         self._last: _Frame | None = None

@@ -46,7 +46,7 @@ class Refinement(nn.Module):
     def forward(self, skip: Tensor, coarse: Tensor) -> Tensor:
         """Join `skip` (B, D, 2h, 2w), shared by the objects, with `coarse` (B * N, D, h, w)."""
         fine = _upsample(coarse, 2).unflatten(0, (skip.shape[0], -1))  # (B, N, D, 2h, 2w)
-        return self.block((fine + skip.unsqueeze(1)).flatten(0, 1))  # (B * N, D, 2h, 2w)
+        return self.block(fine.add_(skip.unsqueeze(1)).flatten(0, 1))  # (B * N, D, 2h, 2w)
 
 
 class FrameTerms(NamedTuple):
@@ -91,7 +91,7 @@ class Decoder(nn.Module):
         x = self.block16((of_readout + terms.compressed.unsqueeze(1)).flatten(0, 1))  # (B * N, D, h, w)
         x = self.refine8(terms.skip8, x)  # (B * N, D, 2h, 2w)
         x = self.refine4(terms.skip4, x)  # (B * N, D, 4h, 4w)
-        pair = self.predict(F.relu(x))  # (B * N, 2, 4h, 4w)
+        pair = self.predict(F.relu_(x))  # (B * N, 2, 4h, 4w)
         logits = _upsample((pair[:, 1:] - pair[:, :1]).float(), 4)  # (B * N, 1, 16h, 16w)
         return logits.squeeze(1).unflatten(0, readout.shape[:2])
 

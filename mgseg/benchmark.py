@@ -21,17 +21,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from mgseg.device import keep_freed_memory
 from mgseg.errors import InputError
 from mgseg.masks import write_mask
-from mgseg.model.folding import prepare_for_inference
 from mgseg.model.network import PRESETS, MotionGuidedSTM
 from mgseg.model.reference import PlainSegmenter
 from mgseg.options import PRECISIONS
 from mgseg.segmenter import Segmenter, SegmenterOptions
 from mgseg.video import read_frames
 from mgseg.video_writer import VideoWriter
-from mgseg.weights import load_network
+from mgseg.weights import load_network, make_ready
 
 RANDOM = "random:"
 TIE = 1e-3  # masks may differ where the two largest probabilities are closer than this
@@ -97,7 +95,7 @@ def run_benchmark(options: BenchOptions) -> dict[str, Any]:
     network = _network(options)
     with torch.inference_mode():
         plain, probs = _measure(_start_plain(network, options), options, plain=True) if options.plain else ({}, [])
-        network = _prepare(network, options)
+        network = make_ready(network, options.place)
         ours, masks = _measure(_start_ours(network, options), options, plain=False)
         report = {
             "options": asdict(options),
@@ -124,13 +122,6 @@ def _network(options: BenchOptions) -> MotionGuidedSTM:
         raise InputError(f"no network {name!r}", f"random weights: {', '.join(RANDOM + p for p in PRESETS)}")
     torch.manual_seed(0)
     return MotionGuidedSTM(PRESETS[name]).to(options.place).eval()
-
-
-def _prepare(network: MotionGuidedSTM, options: BenchOptions) -> MotionGuidedSTM:
-    """Make the network, and the process, ready for our form, as `load_model` does."""
-    if options.place.type == "cpu":
-        keep_freed_memory()
-    return prepare_for_inference(network)
 
 
 def _frames(options: BenchOptions) -> Iterator[Image]:
@@ -268,7 +259,7 @@ def _peak_here(options: BenchOptions, plain: bool, threads: int) -> int:
     torch.set_num_threads(threads)
     network = _network(options)
     if not plain:
-        network = _prepare(network, options)
+        network = make_ready(network, options.place)
     with torch.inference_mode():
         network.encode_query(torch.zeros(1, 3, 32, 32, device=options.place))  # libraries make room for themselves
         if options.place.type == "cuda":

@@ -203,6 +203,11 @@ def load_model(weights: str | Path = AUTO, device: torch.device | str | None = N
     """
     place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     model = load_network(choose_weights(place.type) if weights == AUTO else weights)
+    return make_ready(model, place)
+
+
+def make_ready(model: MotionGuidedSTM, place: torch.device) -> MotionGuidedSTM:
+    """Make a network, in place, and the process ready for inference on a device; see `load_model`."""
     if place.type == "cpu":
         keep_freed_memory()
     return prepare_for_inference(model).to(place)

@@ -11,7 +11,7 @@ import torch
 from stm_restatement import STM
 
 from mgseg import weights
-from mgseg.cli.options import choose_weights
+from mgseg.cli.options import name_weights
 from mgseg.errors import OutputError, WeightsError
 from mgseg.model.network import ModelConfig, MotionGuidedSTM
 from mgseg.segmenter import Segmenter, SegmenterOptions
@@ -86,9 +86,9 @@ def test_auto_is_the_first_released_on_a_gpu_and_the_last_on_a_cpu(file, monkeyp
 
 def test_the_command_line_says_which_weights_auto_stands_for(file, monkeypatch, capsys):
     release(file.parent, monkeypatch, "model")
-    assert choose_weights("auto", "cpu") == "model"
+    assert name_weights("auto", "cpu") == "model"
     assert "weights: model, for cpu" in capsys.readouterr().err
-    assert choose_weights("mine.pth", "cpu") == "mine.pth"
+    assert name_weights("mine.pth", "cpu") == "mine.pth"
     assert not capsys.readouterr().err
 
 

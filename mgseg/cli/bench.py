@@ -7,7 +7,7 @@ import typer
 from rich.table import Table
 
 from mgseg.cli import console
-from mgseg.cli.options import choose_weights
+from mgseg.cli.options import name_weights
 
 NETWORK, MEASURE = "Network", "Measurement"
 
@@ -36,7 +36,7 @@ def bench(
 
     place = find_device(device)
     height, width = parse_size(size)
-    weights = choose_weights(weights, device)
+    weights = name_weights(weights, device)
     options = BenchOptions(weights, height, width, objects, memory_frames, repeats, str(place), precision, plain)
     report = run_benchmark(options)
     if as_json:

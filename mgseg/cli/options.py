@@ -39,7 +39,7 @@ MemorySize = Annotated[
 Flip = Annotated[bool, option("--flip", panel=_NETWORK, text="Average with the mirrored clip: twice the work.")]
 
 
-def choose_weights(weights: str, device: str) -> str:
+def name_weights(weights: str, device: str) -> str:
     """Resolve "auto", and say in one line which weights it stands for on the device."""
     from mgseg.device import find_device
     from mgseg.weights import AUTO, choose_weights

@@ -17,7 +17,7 @@ from mgseg.cli.options import (
     Precision,
     Size,
     Weights,
-    choose_weights,
+    name_weights,
     option,
 )
 
@@ -132,7 +132,7 @@ def segment(
     from mgseg.segmenter import SegmenterOptions
 
     folder = None if no_masks else output or Path(f"{clip.resolve().stem}_masks")
-    weights = choose_weights(weights, device)
+    weights = name_weights(weights, device)
     with console.progress(clip.name) as progress:
         result = segment_clip(
             clip,

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mgseg.model.winograd import conv3x3
+
 EPSILON = 1e-7  # probabilities are clamped to [EPSILON, 1 - EPSILON] before the logit (STM)
 
 
@@ -72,7 +74,7 @@ class Decoder(nn.Module):
     def frame_terms(self, value: Tensor, feat8: Tensor, feat4: Tensor) -> FrameTerms:
         """Compute the terms of the frame from the query's value (B, Cv, h, w) and its skip features."""
         weight = self.compress.weight[:, self.value_dim :]
-        compressed = F.conv2d(value, weight, self.compress.bias, padding=1)
+        compressed = conv3x3(value, weight, self.compress.bias)
         return FrameTerms(compressed, self.refine8.skip(feat8), self.refine4.skip(feat4))
 
     def forward(self, readout: Tensor, terms: FrameTerms) -> Tensor:
@@ -87,7 +89,7 @@ class Decoder(nn.Module):
             the sigmoid of their difference, which commutes with the upsampling.
         """
         weight = self.compress.weight[:, : self.value_dim]
-        of_readout = F.conv2d(readout.flatten(0, 1), weight, padding=1).unflatten(0, readout.shape[:2])
+        of_readout = conv3x3(readout.flatten(0, 1), weight).unflatten(0, readout.shape[:2])
         x = self.block16((of_readout + terms.compressed.unsqueeze(1)).flatten(0, 1))  # (B * N, D, h, w)
         x = self.refine8(terms.skip8, x)  # (B * N, D, 2h, 2w)
         x = self.refine4(terms.skip4, x)  # (B * N, D, 4h, 4w)

@@ -130,6 +130,6 @@ class MemoryEncoder(nn.Module):
         stem = self.trunk.stem
         planes = torch.stack((masks, others), dim=-1).flatten(0, 1).movedim(-1, 1)  # (B * N, 2, H, W), channels last
         weight = torch.cat((self.conv_mask.weight, self.conv_others.weight), dim=1)
-        of_masks = F.conv2d(planes, weight, None, stem.stride, stem.padding)
-        of_masks = of_masks.unflatten(0, masks.shape[:2])  # (B, N, C, H / 2, W / 2)
-        return self.trunk((of_masks + stem(image).unsqueeze(1)).flatten(0, 1)).feat16
+        summed = F.conv2d(planes, weight, None, stem.stride, stem.padding)  # (B * N, C, H / 2, W / 2)
+        summed.unflatten(0, masks.shape[:2]).add_(stem(image).unsqueeze(1))  # in place, which keeps channels last
+        return self.trunk(summed).feat16

@@ -6,11 +6,13 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from mgseg.model.encoders import MemoryEncoder
 from mgseg.model.network import MotionGuidedSTM
+from mgseg.model.winograd import use_winograd
 
 
 def prepare_for_inference(model: MotionGuidedSTM) -> MotionGuidedSTM:
-    """Fold the batch norms of `model`, in place, and put channels last, which convolutions are fastest with."""
-    return fold_batch_norm(model).to(memory_format=torch.channels_last)
+    """Fold the batch norms of `model`, in place, put channels last and let convolutions take the fastest way."""
+    use_winograd(fold_batch_norm(model))
+    return model.to(memory_format=torch.channels_last)
 
 
 @torch.no_grad()

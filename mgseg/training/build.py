@@ -13,6 +13,7 @@ from mgseg.data.stills import Stills
 from mgseg.data.transforms import CLIPS, STILLS, STM_CLIPS, STM_STILLS
 from mgseg.errors import DatasetError
 from mgseg.model.network import PRESETS, MotionGuidedSTM
+from mgseg.model.winograd import use_winograd
 from mgseg.training.distributed import Processes
 from mgseg.training.stages import StageConfig
 from mgseg.training.updater import Precision
@@ -163,6 +164,7 @@ def build_model(options: TrainOptions, device: torch.device) -> MotionGuidedSTM:
         model.load_state_dict(start.state_dict(), strict=model.config == start.config)
     if options.trunk:
         load_trunk(model, options.trunk)
+    use_winograd(model)
     return model.to(device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
 
 

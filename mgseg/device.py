@@ -2,6 +2,8 @@
 
 import ctypes
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
@@ -62,6 +64,19 @@ def keep_freed_memory() -> None:
         return
     mallopt(_M_MMAP_THRESHOLD, _MAPPED_FROM) or mallopt(_M_MMAP_THRESHOLD, _MAPPED_FROM_IN_OLD_GLIBC)
     mallopt(_M_TRIM_THRESHOLD, _KEPT)
+
+
+@contextmanager
+def denormals_as_zero() -> Iterator[None]:
+    """Let the CPU take numbers below 1e-38 for 0, where it would compute with them at a hundredth of its speed.
+
+    The gradients of pixels that the network is sure of are such numbers: steps take up to twice as long with them.
+    """
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(False)
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:

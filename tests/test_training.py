@@ -293,3 +293,13 @@ def test_a_gpu_trains_on_clips_that_workers_draw(options: TrainOptions) -> None:
 def test_the_result_says_where_the_weights_are(options: TrainOptions) -> None:
     result = train_stage(small(num_steps=1), options)
     assert result == TrainResult(options.out / "weights.pth", 1, False, None)
+
+
+def test_training_takes_denormal_numbers_for_zero_and_leaves_the_process_as_it_was(options: TrainOptions) -> None:
+    def product() -> float:
+        return float(torch.tensor(1e-30) * torch.tensor(1e-10))
+
+    seen: list[float] = []
+    train_stage(small(num_steps=1), options, lambda record: seen.append(product()))
+    assert set(seen) == {0.0}
+    assert product() > 0

@@ -46,8 +46,8 @@ def conv3x3(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         (B, D, H, W); channels last where it was computed by tiles.
     """
     plain = x.dtype != torch.float32 or x.device.type != "cpu" or torch.is_autocast_enabled("cpu")
-    tiles = x.shape[0] * -(-x.shape[2] // _OUT) * -(-x.shape[3] // _OUT)
-    if plain or tiles * _PRODUCTS_A_TILE < weight.shape[0] * weight.shape[1]:
+    rows, columns = _tile_grid(x)
+    if plain or len(x) * rows * columns * _PRODUCTS_A_TILE < weight.shape[0] * weight.shape[1]:
         return F.conv2d(x, weight, bias, padding=1)
     y: Tensor = _Winograd.apply(x, weight, bias)
     return y
@@ -92,47 +92,53 @@ class _Winograd(torch.autograd.Function):
 
 def _convolve(x: Tensor, weight: Tensor) -> Tensor:
     batch, channels, height, width = x.shape
+    rows, columns = _tile_grid(x)
     kernel = (_OF_KERNEL @ weight.permute(2, 3, 1, 0).reshape(_KERNEL**2, -1)).view(_IN**2, channels, -1)
-    tiles = _input_tiles(x)
-    rows, columns = tiles.shape[1:3]
     size = (batch, len(weight), rows * _OUT, columns * _OUT)
     y = torch.empty(size, dtype=x.dtype, memory_format=torch.channels_last)
     tiled = y.permute(0, 2, 3, 1).view(batch, rows, _OUT, columns, _OUT, -1)
     for block in _blocks(batch, rows, columns):
-        products = torch.bmm(_change_basis(_OF_INPUT, tiles[block]), kernel)
-        part = (_TO_OUTPUT @ products.flatten(1)).view(_OUT, _OUT, *tiles[block].shape[:3], -1)
+        tiles = _tiles(x, block, 1)
+        products = torch.bmm(_change_basis(_OF_INPUT, tiles), kernel)
+        part = (_TO_OUTPUT @ products.flatten(1)).view(_OUT, _OUT, *tiles.shape[:3], -1)
         tiled[block] = part.permute(2, 3, 0, 4, 1, 5)
     return y if y.shape[2:] == x.shape[2:] else y[:, :, :height, :width].clone(memory_format=torch.channels_last)
 
 
 def _weight_gradient(x: Tensor, grad: Tensor) -> Tensor:
     """The adjoint of `_convolve` in the kernel."""
-    inputs, outputs = _input_tiles(x), _output_tiles(grad)
     of_kernel = x.new_zeros(_IN**2, x.shape[1], grad.shape[1])
-    for block in _blocks(*inputs.shape[:3]):
-        of_products = _change_basis(_TO_OUTPUT.T, outputs[block])
-        of_kernel.baddbmm_(_change_basis(_OF_INPUT, inputs[block]).transpose(1, 2), of_products)
+    for block in _blocks(len(x), *_tile_grid(x)):
+        of_products = _change_basis(_TO_OUTPUT.T, _tiles(grad, block, 0))
+        of_kernel.baddbmm_(_change_basis(_OF_INPUT, _tiles(x, block, 1)).transpose(1, 2), of_products)
     of_weight = (_OF_KERNEL.T @ of_kernel.flatten(1)).view(_KERNEL, _KERNEL, x.shape[1], -1)
     return of_weight.permute(3, 2, 0, 1)
 
 
-def _input_tiles(x: Tensor) -> Tensor:
-    """Cut (B, C, H, W) into overlapping tiles (B, rows, columns, C, 6, 6), a view of the padded maps."""
-    bottom, right = (1 + -size % _OUT for size in x.shape[2:])
-    padded = F.pad(x.permute(0, 2, 3, 1), (0, 0, 1, right, 1, bottom))
-    return padded.unfold(1, _IN, _OUT).unfold(2, _IN, _OUT)
-
-
-def _output_tiles(y: Tensor) -> Tensor:
-    """Cut (B, D, H, W) into tiles (B, rows, columns, D, 4, 4)."""
-    bottom, right = (-size % _OUT for size in y.shape[2:])
-    return F.pad(y.permute(0, 2, 3, 1), (0, 0, 0, right, 0, bottom)).unfold(1, _OUT, _OUT).unfold(2, _OUT, _OUT)
+def _tile_grid(x: Tensor) -> tuple[int, int]:
+    """Rows and columns of tiles that cover (.., .., H, W)."""
+    return -(-x.shape[2] // _OUT), -(-x.shape[3] // _OUT)
 
 
 def _blocks(batch: int, rows: int, columns: int) -> list[tuple[slice, slice]]:
     """Split maps of tiles into blocks of about `_TILES`: whole maps where they are small, otherwise some rows."""
     maps, lines = max(1, _TILES // (rows * columns)), max(1, _TILES // columns)
-    return [(slice(i, i + maps), slice(j, j + lines)) for i in range(0, batch, maps) for j in range(0, rows, lines)]
+    return [
+        (slice(i, min(i + maps, batch)), slice(j, min(j + lines, rows)))
+        for i in range(0, batch, maps)
+        for j in range(0, rows, lines)
+    ]
+
+
+def _tiles(x: Tensor, block: tuple[slice, slice], border: int) -> Tensor:
+    """Cut a block out of (B, C, H, W): (maps, rows, columns, C, s, s), s = 4 + 2 * border, zeros beyond the edges."""
+    maps, rows = block
+    height, width = x.shape[2:]
+    first, last = rows.start * _OUT - border, rows.stop * _OUT + border
+    lines = x[maps, :, max(first, 0) : last].permute(0, 2, 3, 1)
+    padding = (0, 0, border, border + -width % _OUT, max(-first, 0), max(last - height, 0))
+    side = _OUT + 2 * border
+    return F.pad(lines, padding).unfold(1, side, _OUT).unfold(2, side, _OUT)
 
 
 def _change_basis(matrix: Tensor, tiles: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from mgseg.device import denormals_as_zero
 from mgseg.errors import MgsegError, OutputError
 from mgseg.segmenter import SegmenterOptions
 from mgseg.training.batches import Drawing, StepPlan, plan_step
@@ -64,7 +65,7 @@ def train_stage(config: StageConfig, options: TrainOptions, notify: Notify = lam
     Raises:
         MgsegError: the data, the weights to start from, the folder or the device cannot be used.
     """
-    with join(options.device) as processes, _signals() as stopped:
+    with join(options.device) as processes, _signals() as stopped, denormals_as_zero():
         return _Run(config, options, processes, notify).train(stopped)
 
 

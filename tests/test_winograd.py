@@ -38,6 +38,21 @@ def test_value_and_gradients_equal_torch_s_in_float64(shape, memory_format):
         assert relative_error(ours, theirs) < 5e-6
 
 
+@pytest.mark.parametrize("shape", [(1, 128, 128, 13, 17), (2, 128, 128, 40, 60), (1, 128, 128, 8, 8)])
+def test_relu_and_sum_within_the_convolution_equal_those_around_it(shape):
+    batch, channels, out_channels, height, width = shape
+    torch.manual_seed(0)
+    x = torch.randn(batch, channels, height, width)
+    weight, bias = torch.randn(out_channels, channels, 3, 3) / 30, torch.randn(out_channels)
+    onto = torch.randn(batch, out_channels, height, width).to(memory_format=torch.channels_last)
+    exact = onto.double() + F.conv2d(x.relu().double(), weight.double(), bias.double(), padding=1)
+    before = x.clone()
+    assert relative_error(conv3x3(x, weight, bias, rectify=True, onto=onto.clone()), exact) < 5e-6  # in training
+    with torch.inference_mode():
+        assert relative_error(conv3x3(x, weight, bias, rectify=True, onto=onto), exact) < 5e-6
+    torch.testing.assert_close(x, before, rtol=0, atol=0)
+
+
 def test_other_precisions_and_small_maps_are_torch_s_to_the_bit():
     torch.manual_seed(0)
     weight = torch.randn(128, 256, 3, 3)

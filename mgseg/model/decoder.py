@@ -10,13 +10,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mgseg.model.winograd import conv3x3
+from mgseg.model.winograd import WinogradConv2d, conv3x3
 
 EPSILON = 1e-7  # probabilities are clamped to [EPSILON, 1 - EPSILON] before the logit (STM)
 
 
 def _upsample(x: Tensor, factor: int) -> Tensor:
     return F.interpolate(x, scale_factor=factor, mode="bilinear", align_corners=False)
+
+
+def _add_to_objects(x: Tensor, of_frame: Tensor) -> Tensor:
+    """Add a map of each frame (B, D, h, w) to those of its objects (B * N, D, h, w), in place."""
+    x.unflatten(0, (len(of_frame), -1)).add_(of_frame.unsqueeze(1))
+    return x  # and not the view, whose strides would hide from torch that it is channels last
 
 
 class ResidualBlock(nn.Module):
@@ -28,7 +34,9 @@ class ResidualBlock(nn.Module):
         self.conv2 = nn.Conv2d(dim, dim, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map (B, D, h, w) to the same shape."""
+        """Map (B, D, h, w) to the same shape; in inference `x` may serve as the result's storage."""
+        if isinstance(self.conv1, WinogradConv2d) and isinstance(self.conv2, WinogradConv2d):
+            return self.conv2(self.conv1(x, rectify=True), rectify=True, onto=x)
         return self.conv2(F.relu_(self.conv1(F.relu(x)))).add_(x)  # in place: the maps at stride 4 are large
 
 
@@ -47,8 +55,7 @@ class Refinement(nn.Module):
 
     def forward(self, skip: Tensor, coarse: Tensor) -> Tensor:
         """Join `skip` (B, D, 2h, 2w), shared by the objects, with `coarse` (B * N, D, h, w)."""
-        fine = _upsample(coarse, 2).unflatten(0, (skip.shape[0], -1))  # (B, N, D, 2h, 2w)
-        return self.block(fine.add_(skip.unsqueeze(1)).flatten(0, 1))  # (B * N, D, 2h, 2w)
+        return self.block(_add_to_objects(_upsample(coarse, 2), skip))  # (B * N, D, 2h, 2w)
 
 
 class FrameTerms(NamedTuple):
@@ -71,11 +78,10 @@ class Decoder(nn.Module):
         self.refine4 = Refinement(skip_dims[0], dim)
         self.predict = nn.Conv2d(dim, 2, 3, padding=1)  # background, object
 
-    def frame_terms(self, value: Tensor, feat8: Tensor, feat4: Tensor) -> FrameTerms:
-        """Compute the terms of the frame from the query's value (B, Cv, h, w) and its skip features."""
+    def frame_terms(self, value: Tensor, skip8: Tensor, skip4: Tensor) -> FrameTerms:
+        """Join the query value's (B, Cv, h, w) part of the first convolution and the skip branches."""
         weight = self.compress.weight[:, self.value_dim :]
-        compressed = conv3x3(value, weight, self.compress.bias)
-        return FrameTerms(compressed, self.refine8.skip(feat8), self.refine4.skip(feat4))
+        return FrameTerms(conv3x3(value, weight, self.compress.bias), skip8, skip4)
 
     def forward(self, readout: Tensor, terms: FrameTerms) -> Tensor:
         """Decode every object.
@@ -89,8 +95,8 @@ class Decoder(nn.Module):
             the sigmoid of their difference, which commutes with the upsampling.
         """
         weight = self.compress.weight[:, : self.value_dim]
-        of_readout = conv3x3(readout.flatten(0, 1), weight).unflatten(0, readout.shape[:2])
-        x = self.block16((of_readout + terms.compressed.unsqueeze(1)).flatten(0, 1))  # (B * N, D, h, w)
+        x = conv3x3(readout.flatten(0, 1), weight)
+        x = self.block16(_add_to_objects(x, terms.compressed))  # (B * N, D, h, w)
         x = self.refine8(terms.skip8, x)  # (B * N, D, 2h, 2w)
         x = self.refine4(terms.skip4, x)  # (B * N, D, 4h, 4w)
         pair = self.predict(F.relu_(x))  # (B * N, 2, 4h, 4w)

@@ -74,9 +74,9 @@ class Trunk(nn.Module):
         for stage, first, end in (("stage4", 1, 4), ("stage8", 4, 7), ("stage16", 7, 14)):
             self.torchvision_names |= {f"{stage}.{i - first}": f"features.{i}" for i in range(first, end)}
 
-    def forward(self, stem: Tensor) -> Features:
-        """Run everything behind the stem's convolution, whose sum is `stem` (B, C, H / 2, W / 2)."""
-        feat4 = self.stage4(self.after_stem(stem))
+    def forward(self, x: Tensor) -> Features:
+        """Run the stages, on what `after_stem` makes of the stem's sum."""
+        feat4 = self.stage4(x)
         feat8 = self.stage8(feat4)
         return Features(feat4, feat8, self.stage16(feat8))
 
@@ -90,7 +90,7 @@ class QueryEncoder(nn.Module):
 
     def forward(self, image: Tensor) -> Features:
         """Encode `image`, float (B, 3, H, W), already normalised."""
-        return self.trunk(self.trunk.stem(image))
+        return self.trunk(self.trunk.after_stem(self.trunk.stem(image)))
 
 
 class MemoryEncoder(nn.Module):
@@ -127,9 +127,12 @@ class MemoryEncoder(nn.Module):
         Returns:
             float (B * N, C, H / 16, W / 16).
         """
+        return self.trunk(self.trunk.after_stem(self._stem(image, masks, others))).feat16
+
+    def _stem(self, image: Tensor, masks: Tensor, others: Tensor) -> Tensor:
         stem = self.trunk.stem
         planes = torch.stack((masks, others), dim=-1).flatten(0, 1).movedim(-1, 1)  # (B * N, 2, H, W), channels last
         weight = torch.cat((self.conv_mask.weight, self.conv_others.weight), dim=1)
         summed = F.conv2d(planes, weight, None, stem.stride, stem.padding)  # (B * N, C, H / 2, W / 2)
         summed.unflatten(0, masks.shape[:2]).add_(stem(image).unsqueeze(1))  # in place, which keeps channels last
-        return self.trunk(summed).feat16
+        return summed

@@ -11,12 +11,13 @@ from mgseg.model.winograd import use_winograd
 
 def prepare_for_inference(model: MotionGuidedSTM) -> MotionGuidedSTM:
     """Fold the batch norms of `model`, in place, put channels last and let convolutions take the fastest way."""
-    use_winograd(fold_batch_norm(model))
+    fold_batch_norm(model)
+    use_winograd(model)
     return model.to(memory_format=torch.channels_last)
 
 
 @torch.no_grad()
-def fold_batch_norm(model: MotionGuidedSTM) -> MotionGuidedSTM:
+def fold_batch_norm(model: MotionGuidedSTM) -> None:
     """Fold every batch norm of `model`, in place; it must be in evaluation mode and is for inference afterwards.
 
     The stem of the memory encoder is a sum of three convolutions in front of one batch norm: all three are scaled,
@@ -34,7 +35,6 @@ def fold_batch_norm(model: MotionGuidedSTM) -> MotionGuidedSTM:
         trunk.stem = fuse_conv_bn_eval(trunk.stem, norm)
         trunk.after_stem[0] = nn.Identity()
         _fold_children(trunk)
-    return model
 
 
 def _fold_children(module: nn.Module) -> None:

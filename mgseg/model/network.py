@@ -117,9 +117,12 @@ class MotionGuidedSTM(nn.Module):
         Args:
             image: float (B, 3, H, W), RGB in [0, 1]; zeros where padded.
         """
-        features = self.query_encoder((image - self.mean) / self.std)
-        key, value = self.query_key_value(features.feat16)
-        return QueryFeatures(key, self.decoder.frame_terms(value, features.feat8, features.feat4))
+        feat4, feat8, feat16 = self.query_encoder((image - self.mean) / self.std)
+        skip4 = self.decoder.refine4.skip(feat4)
+        del feat4  # as large as the branch itself
+        skip8 = self.decoder.refine8.skip(feat8)
+        key, value = self.query_key_value(feat16)
+        return QueryFeatures(key, self.decoder.frame_terms(value, skip8, skip4))
 
     def encode_memory(self, image: Tensor, masks: Tensor, others: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Encode a frame and its masks for the memory.

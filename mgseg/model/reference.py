@@ -29,7 +29,7 @@ def encode_memory(model: MotionGuidedSTM, image: Tensor, masks: Tensor) -> tuple
         rest = torch.cat((masks[:slot], masks[slot + 1 :])).sum(0).clamp(0, 1)[None, None]
         picture = encoder.trunk.stem((image - model.mean) / model.std)
         stem = picture + encoder.conv_mask(mask) + encoder.conv_others(rest)
-        key, value = model.memory_key_value(encoder.trunk(stem).feat16)
+        key, value = model.memory_key_value(encoder.trunk(encoder.trunk.after_stem(stem)).feat16)
         keys.append(key)
         values.append(value)
     return torch.cat(keys), torch.cat(values)

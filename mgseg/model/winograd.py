@@ -21,7 +21,7 @@ _MIN_CHANNELS = 128  # below, the changes of basis cost what the products save
 _PRODUCTS_A_TILE = 2500  # of in_channels * out_channels, else the change of the kernel's basis does not pay
 
 
-def use_winograd(module: nn.Module) -> nn.Module:
+def use_winograd(module: nn.Module) -> None:
     """Let every wide 3x3 convolution of stride 1 inside `module`, in place, compute this way where that is faster.
 
     Parameters, their names and everything else about the convolutions stay.
@@ -31,26 +31,31 @@ def use_winograd(module: nn.Module) -> nn.Module:
             setattr(module, name, WinogradConv2d(child))
         else:
             use_winograd(child)
-    return module
 
 
-def conv3x3(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+def conv3x3(
+    x: Tensor, weight: Tensor, bias: Tensor | None = None, *, rectify: bool = False, onto: Tensor | None = None
+) -> Tensor:
     """Convolve with a 3x3 kernel, stride 1, zero-padded by 1, by whichever way is faster.
 
     Args:
         x: float (B, C, H, W).
         weight: (D, C, 3, 3).
         bias: (D,).
+        rectify: convolve relu(x) instead, in inference without a map for it.
+        onto: (B, D, H, W) to which the result is added; it may serve as the result's storage.
 
     Returns:
         (B, D, H, W); channels last where it was computed by tiles.
     """
     plain = x.dtype != torch.float32 or x.device.type != "cpu" or torch.is_autocast_enabled("cpu")
     rows, columns = _tile_grid(x)
-    if plain or len(x) * rows * columns * _PRODUCTS_A_TILE < weight.shape[0] * weight.shape[1]:
-        return F.conv2d(x, weight, bias, padding=1)
-    y: Tensor = _Winograd.apply(x, weight, bias)
-    return y
+    plain = plain or len(x) * rows * columns * _PRODUCTS_A_TILE < weight.shape[0] * weight.shape[1]
+    if not plain and not torch.is_grad_enabled():
+        return _convolve(x, weight, bias, rectify, onto)
+    x = F.relu(x) if rectify else x
+    y: Tensor = F.conv2d(x, weight, bias, padding=1) if plain else _Winograd.apply(x, weight, bias)
+    return y if onto is None else y.add_(onto)
 
 
 class WinogradConv2d(nn.Conv2d):
@@ -61,9 +66,9 @@ class WinogradConv2d(nn.Conv2d):
         self.weight, self.bias = conv.weight, conv.bias
         self.train(conv.training)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Convolve (B, C, H, W) to (B, D, H, W)."""
-        return conv3x3(x, self.weight, self.bias)
+    def forward(self, x: Tensor, rectify: bool = False, onto: Tensor | None = None) -> Tensor:
+        """Convolve (B, C, H, W) to (B, D, H, W); see `conv3x3`."""
+        return conv3x3(x, self.weight, self.bias, rectify=rectify, onto=onto)
 
 
 def _is_wide_3x3(conv: nn.Conv2d) -> bool:
@@ -76,8 +81,7 @@ class _Winograd(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         ctx.save_for_backward(x, weight)
-        y = _convolve(x, weight)
-        return y if bias is None else y.add_(bias.view(-1, 1, 1))
+        return _convolve(x, weight, bias)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
@@ -90,19 +94,29 @@ class _Winograd(torch.autograd.Function):
         )
 
 
-def _convolve(x: Tensor, weight: Tensor) -> Tensor:
+def _convolve(
+    x: Tensor, weight: Tensor, bias: Tensor | None = None, rectify: bool = False, onto: Tensor | None = None
+) -> Tensor:
     batch, channels, height, width = x.shape
     rows, columns = _tile_grid(x)
     kernel = (_OF_KERNEL @ weight.permute(2, 3, 1, 0).reshape(_KERNEL**2, -1)).view(_IN**2, channels, -1)
     size = (batch, len(weight), rows * _OUT, columns * _OUT)
-    y = torch.empty(size, dtype=x.dtype, memory_format=torch.channels_last)
+    if onto is not None and onto.shape == size and onto.is_contiguous(memory_format=torch.channels_last):
+        y = onto
+    else:
+        y = torch.empty(size, dtype=x.dtype, memory_format=torch.channels_last)
     tiled = y.permute(0, 2, 3, 1).view(batch, rows, _OUT, columns, _OUT, -1)
     for block in _blocks(batch, rows, columns):
-        tiles = _tiles(x, block, 1)
+        tiles = _tiles(x, block, 1, rectify)
         products = torch.bmm(_change_basis(_OF_INPUT, tiles), kernel)
         part = (_TO_OUTPUT @ products.flatten(1)).view(_OUT, _OUT, *tiles.shape[:3], -1)
-        tiled[block] = part.permute(2, 3, 0, 4, 1, 5)
-    return y if y.shape[2:] == x.shape[2:] else y[:, :, :height, :width].clone(memory_format=torch.channels_last)
+        if bias is not None:
+            part += bias
+        part = part.permute(2, 3, 0, 4, 1, 5)
+        tiled[block] = tiled[block] + part if y is onto else part
+    if y.shape[2:] != x.shape[2:]:
+        y = y[:, :, :height, :width].clone(memory_format=torch.channels_last)
+    return y if onto is None or y is onto else y.add_(onto)
 
 
 def _weight_gradient(x: Tensor, grad: Tensor) -> Tensor:
@@ -130,15 +144,21 @@ def _blocks(batch: int, rows: int, columns: int) -> list[tuple[slice, slice]]:
     ]
 
 
-def _tiles(x: Tensor, block: tuple[slice, slice], border: int) -> Tensor:
-    """Cut a block out of (B, C, H, W): (maps, rows, columns, C, s, s), s = 4 + 2 * border, zeros beyond the edges."""
+def _tiles(x: Tensor, block: tuple[slice, slice], border: int, rectify: bool = False) -> Tensor:
+    """Cut a block out of (B, C, H, W), of its relu if `rectify`, with zeros beyond the edges.
+
+    Returns:
+        (maps, rows, columns, C, s, s), s = 4 + 2 * border.
+    """
     maps, rows = block
     height, width = x.shape[2:]
     first, last = rows.start * _OUT - border, rows.stop * _OUT + border
     lines = x[maps, :, max(first, 0) : last].permute(0, 2, 3, 1)
     padding = (0, 0, border, border + -width % _OUT, max(-first, 0), max(last - height, 0))
+    lines = F.pad(lines, padding)  # a copy
+    lines = F.relu_(lines) if rectify else lines
     side = _OUT + 2 * border
-    return F.pad(lines, padding).unfold(1, side, _OUT).unfold(2, side, _OUT)
+    return lines.unfold(1, side, _OUT).unfold(2, side, _OUT)
 
 
 def _change_basis(matrix: Tensor, tiles: Tensor) -> Tensor:

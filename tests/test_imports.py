@@ -44,7 +44,7 @@ MAY_IMPORT: dict[str, tuple[set[str], set[str]]] = {
     "resume": ({"errors", "masks", "pictures"}, {"numpy"}),
     "overlay": ({"errors", "masks"}, PICTURES),
     "metrics": ({"errors"}, TENSORS),
-    "model": ({"model"}, {"torch", "torchvision"}),
+    "model": ({"model"}, {"torch"}),
     "weights": ({"device", "errors", "model"}, TENSORS),
     "options": (set(), {"torch"}),
     "scaling": (set(), {"torch"}),
@@ -53,7 +53,7 @@ MAY_IMPORT: dict[str, tuple[set[str], set[str]]] = {
     "evaluate": (SEGMENT | {"data", "evaluation"}, TENSORS),
     "evaluation": (SEGMENT | {"data", "evaluation", "metrics"}, TENSORS | PICTURES),
     "benchmark": (SEGMENT, TENSORS),
-    "data": ({"data", "errors", "masks", "pictures", "video"}, TENSORS | PICTURES | {"torchvision", "pycocotools"}),
+    "data": ({"data", "errors", "masks", "pictures", "video"}, TENSORS | PICTURES | {"pycocotools"}),
     "training": (SEGMENT | {"data", "evaluate", "training"}, TENSORS | PICTURES | {"tensorboard"}),
     "cli": ({"cli", "errors"}, {"typer", "rich"}),
 }

@@ -12,7 +12,7 @@ import typer
 from typer.core import TyperGroup
 
 from mgseg.cli import bench, console, eval, segment, train, weights
-from mgseg.errors import DeviceError, MgsegError
+from mgseg.errors import MgsegError
 
 INTERRUPTED = 130  # the shells' 128 + SIGINT
 
@@ -33,11 +33,6 @@ class _Commands(TyperGroup):
             if error.filename is None or error.errno == errno.EPIPE:
                 raise
             console.error(MgsegError(f"{error.filename}: {error.strerror}"))
-            raise typer.Exit(1) from None
-        except RuntimeError as error:
-            if "torchvision::nms does not exist" not in str(error):
-                raise
-            console.error(DeviceError("torch and torchvision are of different builds", "install them as a pair"))
             raise typer.Exit(1) from None
 
 

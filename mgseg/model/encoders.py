@@ -1,15 +1,16 @@
 """Trunks of the query and the memory encoder: an ImageNet network cut off at stride 16.
 
 Shapes: B pictures, N objects a picture, H x W the network's input (multiples of 16), C channels.
-Source: STM (Oh et al., ICCV 2019), section 3.1; ResNet (He et al. 2016); MobileNetV2 (Sandler et al. 2018).
+Source: STM (Oh et al., ICCV 2019), section 3.1.
 """
 
 from typing import NamedTuple
 
 import torch
-import torchvision
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from mgseg.model.trunks import mobilenet_v2, resnet50
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -38,41 +39,24 @@ class Trunk(nn.Module):
 
     def __init__(self, name: str, stride_in_1x1: bool = False) -> None:
         super().__init__()
-        self.torchvision_names: dict[str, str]
-        self.channels: tuple[int, int, int]
         if name == "resnet50":
-            self._take_resnet50(stride_in_1x1)
+            network = resnet50(stride_in_1x1)
+            self.torchvision_names = {
+                "stem": "conv1",
+                "after_stem.0": "bn1",
+                "stage4": "layer1",
+                "stage8": "layer2",
+                "stage16": "layer3",
+            }
         elif name == "mobilenet_v2":
-            self._take_mobilenet_v2()
+            network = mobilenet_v2()
+            self.torchvision_names = {"stem": "features.0.0", "after_stem.0": "features.0.1"}
+            for stage, first, end in (("stage4", 1, 4), ("stage8", 4, 7), ("stage16", 7, 14)):
+                self.torchvision_names |= {f"{stage}.{i - first}": f"features.{i}" for i in range(first, end)}
         else:
             raise ValueError(f"unknown trunk {name!r}: expected resnet50 or mobilenet_v2")
-
-    def _take_resnet50(self, stride_in_1x1: bool) -> None:
-        net = torchvision.models.resnet50(weights=None)
-        if stride_in_1x1:
-            for stage in (net.layer2, net.layer3):
-                stage[0].conv1.stride, stage[0].conv2.stride = (2, 2), (1, 1)
-        self.stem: nn.Conv2d = net.conv1
-        self.after_stem = nn.Sequential(net.bn1, net.relu, net.maxpool)
-        self.stage4, self.stage8, self.stage16 = net.layer1, net.layer2, net.layer3
-        self.channels = (256, 512, 1024)
-        self.torchvision_names = {
-            "stem": "conv1",
-            "after_stem.0": "bn1",
-            "stage4": "layer1",
-            "stage8": "layer2",
-            "stage16": "layer3",
-        }
-
-    def _take_mobilenet_v2(self) -> None:
-        blocks = torchvision.models.mobilenet_v2(weights=None).features
-        self.stem = blocks[0][0]
-        self.after_stem = nn.Sequential(blocks[0][1], blocks[0][2])
-        self.stage4, self.stage8, self.stage16 = (nn.Sequential(*blocks[i:j]) for i, j in ((1, 4), (4, 7), (7, 14)))
-        self.channels = (24, 32, 96)
-        self.torchvision_names = {"stem": "features.0.0", "after_stem.0": "features.0.1"}
-        for stage, first, end in (("stage4", 1, 4), ("stage8", 4, 7), ("stage16", 7, 14)):
-            self.torchvision_names |= {f"{stage}.{i - first}": f"features.{i}" for i in range(first, end)}
+        self.stem, self.after_stem, self.channels = network.stem, network.after_stem, network.channels
+        self.stage4, self.stage8, self.stage16 = network.stages
 
     def forward(self, x: Tensor) -> Features:
         """Run the stages, on what `after_stem` makes of the stem's sum."""

@@ -38,7 +38,7 @@ def fold_batch_norm(model: MotionGuidedSTM) -> None:
 
 
 def _fold_children(module: nn.Module) -> None:
-    """Fold each batch norm that is defined right behind a convolution, as torchvision's blocks have them."""
+    """Fold each batch norm that is defined right behind a convolution, as the trunks' blocks have them."""
     before: tuple[str, nn.Conv2d] | None = None
     for name, child in list(module.named_children()):
         if isinstance(child, nn.BatchNorm2d) and before is not None:

@@ -1,0 +1,126 @@
+"""The ImageNet networks behind the encoders, to stride 16, with torchvision's names for their parts.
+
+Written out instead of taken from torchvision, whose import alone takes more memory than the light network and two
+seconds at every start; the tests compare them with it to the bit.
+Source: ResNet (He et al. 2016), MobileNetV2 (Sandler et al. 2018).
+"""
+
+from typing import NamedTuple
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class Stages(NamedTuple):
+    """A network in parts: the stem's convolution, what follows it, then the stages that end at stride 4, 8 and 16."""
+
+    stem: nn.Conv2d
+    after_stem: nn.Sequential  # begins with the stem's batch norm
+    stages: list[nn.Sequential]
+    channels: tuple[int, int, int]  # of the stages' maps
+
+
+class Bottleneck(nn.Module):
+    """ResNet's block: 1x1, 3x3 and 1x1 convolutions around a shortcut, (B, C, h, w) -> (B, 4 * width, h', w').
+
+    Args:
+        dim: channels of the input.
+        width: of the 3x3 convolution.
+        stride: of the block.
+        stride_in_1x1: whether the first convolution has it ("v1") or the second one ("v1.5").
+    """
+
+    def __init__(self, dim: int, width: int, stride: int, stride_in_1x1: bool) -> None:
+        super().__init__()
+        strides = (stride, 1) if stride_in_1x1 else (1, stride)
+        self.conv1 = nn.Conv2d(dim, width, 1, strides[0], bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.conv2 = nn.Conv2d(width, width, 3, strides[1], padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(width)
+        self.conv3 = nn.Conv2d(width, 4 * width, 1, bias=False)
+        self.bn3 = nn.BatchNorm2d(4 * width)
+        self.downsample: nn.Module = nn.Identity()
+        if stride > 1 or dim != 4 * width:
+            projection = nn.Conv2d(dim, 4 * width, 1, stride, bias=False)
+            self.downsample = nn.Sequential(projection, nn.BatchNorm2d(4 * width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Run the block."""
+        y = F.relu_(self.bn1(self.conv1(x)))
+        y = F.relu_(self.bn2(self.conv2(y)))
+        return F.relu_(self.bn3(self.conv3(y)).add_(self.downsample(x)))
+
+
+class InvertedResidual(nn.Module):
+    """MobileNetV2's block: widen, 3x3 convolution of each channel, narrow; around a shortcut where sizes allow.
+
+    Args:
+        dim: channels of the input.
+        out_dim: of the output.
+        stride: of the block.
+        expansion: how many times wider it is inside.
+    """
+
+    def __init__(self, dim: int, out_dim: int, stride: int, expansion: int) -> None:
+        super().__init__()
+        width = dim * expansion
+        self.conv = nn.Sequential(
+            *([_conv_norm_relu6(dim, width, 1)] if expansion > 1 else []),
+            _conv_norm_relu6(width, width, 3, stride, groups=width),
+            nn.Conv2d(width, out_dim, 1, bias=False),
+            nn.BatchNorm2d(out_dim),
+        )
+        self.has_shortcut = stride == 1 and dim == out_dim
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, C, h, w) to (B, D, h / stride, w / stride)."""
+        y: Tensor = self.conv(x)
+        return y.add_(x) if self.has_shortcut else y
+
+
+def resnet50(stride_in_1x1: bool) -> Stages:
+    """ResNet-50 to its third stage, with random weights; for `stride_in_1x1` see `Bottleneck`."""
+    stem = nn.Conv2d(3, 64, 7, 2, padding=3, bias=False)
+    after_stem = nn.Sequential(nn.BatchNorm2d(64), nn.ReLU(inplace=True), nn.MaxPool2d(3, 2, padding=1))
+    stages, dim = [], 64
+    for width, blocks, stride in ((64, 3, 1), (128, 4, 2), (256, 6, 2)):
+        stage = nn.Sequential()
+        for block in range(blocks):
+            stage.append(Bottleneck(dim, width, stride if block == 0 else 1, stride_in_1x1))
+            dim = 4 * width
+        stages.append(stage)
+    return _initialised(Stages(stem, after_stem, stages, (256, 512, 1024)))
+
+
+def mobilenet_v2() -> Stages:
+    """MobileNetV2 to its 13th block, with random weights."""
+    stem = nn.Conv2d(3, 32, 3, 2, padding=1, bias=False)
+    after_stem = nn.Sequential(nn.BatchNorm2d(32), nn.ReLU6(inplace=True))
+    blocks: list[nn.Module] = []
+    dim = 32
+    for expansion, out_dim, repeats, stride in (
+        (1, 16, 1, 1),
+        (6, 24, 2, 2),
+        (6, 32, 3, 2),
+        (6, 64, 4, 2),
+        (6, 96, 3, 1),
+    ):
+        for repeat in range(repeats):
+            blocks.append(InvertedResidual(dim, out_dim, stride if repeat == 0 else 1, expansion))
+            dim = out_dim
+    stages = [nn.Sequential(*blocks[i:j]) for i, j in ((0, 3), (3, 6), (6, 13))]
+    return _initialised(Stages(stem, after_stem, stages, (24, 32, 96)))
+
+
+def _conv_norm_relu6(dim: int, out_dim: int, kernel: int, stride: int = 1, groups: int = 1) -> nn.Sequential:
+    conv = nn.Conv2d(dim, out_dim, kernel, stride, padding=kernel // 2, groups=groups, bias=False)
+    return nn.Sequential(conv, nn.BatchNorm2d(out_dim), nn.ReLU6(inplace=True))
+
+
+def _initialised(stages: Stages) -> Stages:
+    """Draw the convolutions' weights so that activations keep their scale (He et al. 2015)."""
+    for part in (stages.stem, *stages.stages):
+        for module in part.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+    return stages

@@ -13,6 +13,7 @@ import mgseg
 from mgseg.masks import DAVIS_PALETTE, read_mask, write_mask
 from mgseg.metrics import region_similarity
 from mgseg.video import probe, read_frames
+from mgseg.weights import released_weights
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
@@ -68,11 +69,12 @@ def test_segment_clip_writes_an_overlay_and_says_what_was_found(
 
 
 @pytest.mark.weights
-def test_the_shipped_weights_follow_the_rabbit_to_the_last_frame() -> None:
+@pytest.mark.parametrize("name", list(released_weights()))
+def test_the_shipped_weights_follow_the_rabbit_to_the_last_frame(name: str) -> None:
     every = [frame.image for frame in read_frames(EXAMPLES / "bunny.mp4")]
     frames = [*every[::4], every[-1]]  # a quarter of the time, and fast motion
     first, last = (read_mask(EXAMPLES / name).mask for name in ("bunny.png", "bunny_last.png"))
-    segmenter = mgseg.Segmenter(mgseg.load_model())
+    segmenter = mgseg.Segmenter(mgseg.load_model(name))
     mask = segmenter.start(frames[0], first)
     for frame in frames[1:]:
         mask = segmenter.step(frame)

@@ -15,7 +15,7 @@ CONFIG = ModelConfig(trunk="mobilenet_v2", key_dim=8, value_dim=12, decoder_dim=
 @pytest.fixture(scope="module")
 def model() -> MotionGuidedSTM:
     """A random network whose masks follow its memory: a random trunk's small contrasts are amplified."""
-    torch.manual_seed(4)
+    torch.manual_seed(1)
     model = MotionGuidedSTM(CONFIG).eval()
     with torch.no_grad():
         for layer in (model.query_key_value.key, model.memory_key_value.key, model.memory_key_value.value):

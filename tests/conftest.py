@@ -148,9 +148,7 @@ def tiny_model() -> "MotionGuidedSTM":
     with torch.random.fork_rng():
         torch.manual_seed(0)
         config = ModelConfig(trunk="mobilenet_v2", key_dim=16, value_dim=32, decoder_dim=16)
-        model = MotionGuidedSTM(config).eval()
-    model.decoder.predict.weight.data *= 50  # so that few pixels of its masks are ties
-    return model
+        return MotionGuidedSTM(config).eval()
 
 
 @pytest.fixture(scope="session")

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mgseg.model.encoders import add_to_objects
 from mgseg.model.winograd import WinogradConv2d, conv3x3
 
 EPSILON = 1e-7  # probabilities are clamped to [EPSILON, 1 - EPSILON] before the logit (STM)
@@ -17,12 +18,6 @@ EPSILON = 1e-7  # probabilities are clamped to [EPSILON, 1 - EPSILON] before the
 
 def _upsample(x: Tensor, factor: int) -> Tensor:
     return F.interpolate(x, scale_factor=factor, mode="bilinear", align_corners=False)
-
-
-def _add_to_objects(x: Tensor, of_frame: Tensor) -> Tensor:
-    """Add a map of each frame (B, D, h, w) to those of its objects (B * N, D, h, w), in place."""
-    x.unflatten(0, (len(of_frame), -1)).add_(of_frame.unsqueeze(1))
-    return x  # and not the view, whose strides would hide from torch that it is channels last
 
 
 class ResidualBlock(nn.Module):
@@ -55,7 +50,7 @@ class Refinement(nn.Module):
 
     def forward(self, skip: Tensor, coarse: Tensor) -> Tensor:
         """Join `skip` (B, D, 2h, 2w), shared by the objects, with `coarse` (B * N, D, h, w)."""
-        return self.block(_add_to_objects(_upsample(coarse, 2), skip))  # (B * N, D, 2h, 2w)
+        return self.block(add_to_objects(_upsample(coarse, 2), skip))  # (B * N, D, 2h, 2w)
 
 
 class FrameTerms(NamedTuple):
@@ -96,7 +91,7 @@ class Decoder(nn.Module):
         """
         weight = self.compress.weight[:, : self.value_dim]
         x = conv3x3(readout.flatten(0, 1), weight)
-        x = self.block16(_add_to_objects(x, terms.compressed))  # (B * N, D, h, w)
+        x = self.block16(add_to_objects(x, terms.compressed))  # (B * N, D, h, w)
         x = self.refine8(terms.skip8, x)  # (B * N, D, 2h, 2w)
         x = self.refine4(terms.skip4, x)  # (B * N, D, 4h, 4w)
         pair = self.predict(F.relu_(x))  # (B * N, 2, 4h, 4w)

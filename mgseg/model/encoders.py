@@ -65,6 +65,12 @@ class Trunk(nn.Module):
         return Features(feat4, feat8, self.stage16(feat8))
 
 
+def add_to_objects(x: Tensor, of_frame: Tensor) -> Tensor:
+    """Add a map of each frame (B, C, h, w) to those of its objects (B * N, C, h, w), in place."""
+    x.unflatten(0, (len(of_frame), -1)).add_(of_frame.unsqueeze(1))
+    return x  # and not the view, whose strides would hide from torch that it is channels last
+
+
 class QueryEncoder(nn.Module):
     """Picture -> feature maps."""
 
@@ -118,5 +124,4 @@ class MemoryEncoder(nn.Module):
         planes = torch.stack((masks, others), dim=-1).flatten(0, 1).movedim(-1, 1)  # (B * N, 2, H, W), channels last
         weight = torch.cat((self.conv_mask.weight, self.conv_others.weight), dim=1)
         summed = F.conv2d(planes, weight, None, stem.stride, stem.padding)  # (B * N, C, H / 2, W / 2)
-        summed.unflatten(0, masks.shape[:2]).add_(stem(image).unsqueeze(1))  # in place, which keeps channels last
-        return summed
+        return add_to_objects(summed, stem(image))

@@ -103,6 +103,7 @@ def segment_clip(
     precision: str | None = None,
     clean_masks: bool = False,
     resize_masks: bool = False,
+    zero_is_background: bool = False,
     on_mask: OnMask | None = None,
     progress: Progress | None = None,
 ) -> SegmentResult:
@@ -121,6 +122,7 @@ def segment_clip(
         precision: in place of the options'; "auto" for what suits the device.
         clean_masks: repair masks with smooth edges or specks, which are refused otherwise.
         resize_masks: scale masks of another size to the clip's, which are refused otherwise.
+        zero_is_background: 0 in a later mask says background; otherwise it says nothing, and what was predicted stays.
         on_mask: called with each frame number and its mask, uint8 (H, W).
         progress: called with the number of frames done and of all (None if unknown).
 
@@ -138,13 +140,15 @@ def segment_clip(
     options = options or SegmenterOptions()
     options = replace(options, precision=find_precision(precision or options.precision, place))
     segmenter = Segmenter(model or load_model(weights, place), options, place)
-    settings = _settings(info, given, outputs, span, segmenter)
+    settings = _settings(info, given, outputs, span, segmenter, zero_is_background)
     if outputs.resume and outputs.masks:
         check_settings(outputs.masks, settings)
-    return _Run(info, given, outputs, span, segmenter, settings, on_mask, progress).run()
+    return _Run(info, given, outputs, span, segmenter, settings, zero_is_background, on_mask, progress).run()
 
 
-def _settings(info: ClipInfo, given: GivenMasks, outputs: Outputs, span: Span, segmenter: Segmenter) -> Settings:
+def _settings(
+    info: ClipInfo, given: GivenMasks, outputs: Outputs, span: Span, segmenter: Segmenter, zero_is_background: bool
+) -> Settings:
     """All that decides what stands in the masks, and which pictures stand beside them."""
     options = asdict(segmenter.options)
     del options["objects_at_once"]
@@ -152,6 +156,7 @@ def _settings(info: ClipInfo, given: GivenMasks, outputs: Outputs, span: Span, s
     return {
         "clip": f"{info.path.name}, {info.width}x{info.height}",
         "given masks": given.checksum,
+        "zero is background": zero_is_background,
         "start": str(span.start),
         "weights": f"{weights:.6g}",  # six digits stand against another machine's rounding
         "scores": outputs.scores is not None,
@@ -170,6 +175,7 @@ class _Run:
     span: Span
     segmenter: Segmenter
     settings: Settings
+    zero_is_background: bool
     on_mask: OnMask | None
     progress: Progress | None
     done: int = 0
@@ -250,7 +256,7 @@ class _Run:
         elif known is not None:
             mask = self.segmenter.recall(frame.image, known, given)
         else:
-            mask = self.segmenter.step(frame.image, given)
+            mask = self.segmenter.step(frame.image, given, zero_is_background=self.zero_is_background)
         scores = None
         if self.outputs.scores and known is None:
             planes = (self.segmenter.probabilities[1:] * 255 + 0.5).astype(np.uint8)

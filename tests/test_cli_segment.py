@@ -70,13 +70,14 @@ def test_options_reach_the_segmenter(call: Any, monkeypatch: pytest.MonkeyPatch)
     call(
         *("--mask", "first.png", "--mask", "5=b.png", "--size", 0, "--memory-every", 3, "--memory-size", 7, "--flip"),
         *("--precision", "bfloat16", "--start", "0:00:01.5", "--end", "120", "--both-ways", "--clean-mask"),
-        *("--resize-mask", "--no-masks", "--scores", "s", "--cut-outs", "c", "--overwrite"),
+        *("--resize-mask", "--zero-is-background", "--no-masks", "--scores", "s", "--cut-outs", "c", "--overwrite"),
     )
     options, outputs = seen["options"], seen["outputs"]
     assert seen["masks"] == {None: Path("first.png"), 5: Path("b.png")}
     assert (options.size, options.memory_every, options.memory_size, options.flip) == (0, 3, 7, True)
     assert seen["span"] == Span(Fraction(3, 2), 120, both_ways=True)
-    assert (seen["precision"], seen["clean_masks"], seen["resize_masks"]) == ("bfloat16", True, True)
+    assert seen["precision"] == "bfloat16"
+    assert [seen[name] for name in ("clean_masks", "resize_masks", "zero_is_background")] == [True] * 3
     assert (outputs.masks, outputs.scores, outputs.cut_outs) == (None, Path("s"), Path("c"))
     assert outputs.overwrite
 

@@ -97,6 +97,21 @@ def test_colours_keep_their_ids_over_several_masks(run: Run, clip: Made, tmp_pat
     assert (disc == [0, 0, 250]).all()
 
 
+def test_zero_in_a_later_mask_says_nothing_or_background(run: Run, clip: Made, tmp_path: Path) -> None:
+    later = np.zeros_like(clip.masks[0])
+    later[:8, :8] = 1
+    masks = {0: clip.masks[0], 4: later}
+    run(clip.path, clip.masks[0], Outputs(tmp_path / "alone"))
+    run(clip.path, masks, Outputs(tmp_path / "silent"))
+    run(clip.path, masks, Outputs(tmp_path / "said"), zero_is_background=True)
+    alone, silent, said = (index_map(tmp_path / name / "00004.png") for name in ("alone", "silent", "said"))
+    assert np.array_equal(said, later)
+    assert np.array_equal(silent, np.where(later, later, alone))
+    assert not np.array_equal(said, silent)
+    with pytest.raises(OutputError, match="zero is background"):
+        run(clip.path, masks, Outputs(tmp_path / "said", resume=True))
+
+
 def test_both_ways_covers_the_clip_and_one_way_only_what_follows(run: Run, clip: Made, tmp_path: Path) -> None:
     masks = {5: clip.masks[5]}
     run(clip.path, masks, Outputs(tmp_path / "on"))

@@ -71,6 +71,14 @@ def segment(
     resize_mask: Annotated[
         bool, option("--resize-mask", panel=_MASKS, text="Scale a mask of another size to the clip's.")
     ] = False,
+    zero_is_background: Annotated[
+        bool,
+        option(
+            "--zero-is-background",
+            panel=_MASKS,
+            text="0 in later masks takes what was predicted there away; otherwise it says nothing.",
+        ),
+    ] = False,
     output: Annotated[
         Path | None,
         option(
@@ -145,6 +153,7 @@ def segment(
             precision=precision,
             clean_masks=clean_mask,
             resize_masks=resize_mask,
+            zero_is_background=zero_is_background,
             progress=progress,
         )
     _report(result, as_json)

@@ -182,7 +182,7 @@ def _measure(step: Callable[[], T], options: BenchOptions, plain: bool) -> tuple
 def _compare(ours: list[Image], theirs: list[Tensor]) -> dict[str, int]:
     """Count the pixels of masks that differ where the plain form's two largest probabilities are no tie."""
     counts = {"pixels": 0, "ties": 0, "differences": 0}
-    for mask, prob in zip(ours, theirs, strict=True):
+    for mask, prob in zip(ours, (x.cpu() for x in theirs), strict=True):
         best = prob.topk(2, dim=0).values
         clear = (best[0] - best[1] > TIE).numpy()
         counts["pixels"] += mask.size

@@ -7,6 +7,7 @@ from copy import deepcopy
 import pytest
 from typer.testing import CliRunner
 
+import mgseg.benchmark
 from mgseg.benchmark import BenchOptions, parse_size, run_benchmark
 from mgseg.cli import app
 from mgseg.errors import InputError
@@ -50,6 +51,16 @@ def test_the_command_prints_json_and_a_table(tiny_weights):
     assert found.exit_code == 0
     for words in ("frames a second", "encode query", "peak memory", "differ in 0 of"):
         assert words in found.stdout
+
+
+def test_masks_that_differ_are_a_failure(tiny_weights, monkeypatch):
+    monkeypatch.setattr(mgseg.benchmark, "_compare", lambda *masks: {"pixels": 9, "ties": 0, "differences": 1})
+    arguments = ["bench", "--weights", str(tiny_weights), "--size", "32x64", "--repeats", "1", "--device", "cpu"]
+    found = CliRunner().invoke(app, arguments)
+    assert found.exit_code == 1
+    assert "differ in 1 of 9 pixels" in found.stdout
+    assert "never should" in found.stderr
+    assert CliRunner().invoke(app, [*arguments, "--precision", "bfloat16"]).exit_code == 0
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,8 @@ import typer
 from rich.table import Table
 
 from mgseg.cli import console
-from mgseg.cli.options import name_weights
+from mgseg.cli.options import Device, Precision, name_weights
+from mgseg.errors import MgsegError
 
 NETWORK, MEASURE = "Network", "Measurement"
 
@@ -17,10 +18,10 @@ def bench(
         str,
         typer.Option(help="A name, a file, or random:resnet50, random:lite.", rich_help_panel=NETWORK),
     ] = "auto",
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.", rich_help_panel=NETWORK)] = "auto",
+    device: Device = "auto",
     precision: Annotated[
-        str, typer.Option(help="float32, bfloat16 or float16, of our form.", rich_help_panel=NETWORK)
-    ] = "float32",
+        Precision, typer.Option(help="Of our form; the plain form's is float32.", rich_help_panel=NETWORK)
+    ] = Precision.float32,
     size: Annotated[str, typer.Option(help="HEIGHTxWIDTH of the frames.", rich_help_panel=MEASURE)] = "480x864",
     objects: Annotated[int, typer.Option(help="Objects in the clip.", rich_help_panel=MEASURE)] = 1,
     memory_frames: Annotated[int, typer.Option(help="Frames in memory.", rich_help_panel=MEASURE)] = 5,
@@ -30,19 +31,25 @@ def bench(
     ] = True,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON in place of the table.")] = False,
 ) -> None:
-    """Measure speed and memory by parts, on a made-up clip, beside the plain textbook form of the same network."""
+    """Measure speed and memory by parts, on a made-up clip, beside the plain textbook form of the same network.
+
+    In float32 both must give the same masks; where they do not, it fails after the figures.
+    """
     from mgseg.benchmark import BenchOptions, parse_size, run_benchmark
-    from mgseg.device import find_device
+    from mgseg.device import find_device, find_precision
 
     place = find_device(device)
     height, width = parse_size(size)
     weights = name_weights(weights, device)
-    options = BenchOptions(weights, height, width, objects, memory_frames, repeats, str(place), precision, plain)
+    arithmetic = find_precision(precision, place)
+    options = BenchOptions(weights, height, width, objects, memory_frames, repeats, str(place), arithmetic, plain)
     report = run_benchmark(options)
     if as_json:
         console.result(json.dumps(report, indent=2))
     else:
         console.table(_table(report))
+    if plain and arithmetic == Precision.float32 and report["masks"]["differences"]:
+        raise MgsegError("the masks of both forms differ, as they never should in float32")
 
 
 def _table(report: dict[str, Any]) -> Table:

@@ -1,9 +1,12 @@
-"""What the C library is told about memory holds in the process that told it."""
+"""Devices that are absent are named; what the C library is told about memory holds in the process that told it."""
 
 import subprocess
 import sys
 
 import pytest
+
+from mgseg.device import find_device
+from mgseg.errors import DeviceError
 
 COUNT_PAGE_FAULTS = """
 import resource, torch
@@ -21,6 +24,14 @@ keep_freed_memory()
 faults()
 print(before, faults())
 """
+
+
+def test_a_cuda_device_that_is_not_there_is_named(monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert find_device("auto").type != "cuda"
+    with pytest.raises(DeviceError, match=r"cuda:1 was asked for, but torch finds no CUDA device") as caught:
+        find_device("cuda:1")
+    assert "--device cpu" in caught.value.hint
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc's")

@@ -99,7 +99,6 @@ def test_each_layout_gives_picture_and_mask(make: Callable[[Path], None], tmp_pa
 
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # pycocotools 2.0.8 with NumPy 2
 def test_coco_objects_are_drawn_smaller_over_larger_and_without_crowds(tmp_path: Path) -> None:
-    pytest.importorskip("pycocotools")
     make_coco(tmp_path)
     (pair,) = find_pairs(tmp_path)
     assert pair.name == "000007"

@@ -115,6 +115,7 @@ def test_a_run_leaves_what_it_promises(options: TrainOptions) -> None:
         "log.jsonl",
         "curve.png",
         "predictions-00000002.png",
+        "predictions-00000003.png",
         "checkpoint-00000002.pth",
         "checkpoint-00000003.pth",
         "best.pth",
@@ -129,7 +130,7 @@ def test_a_run_leaves_what_it_promises(options: TrainOptions) -> None:
     assert seen == records(options.out, "start") + seen[1:]
     start = seen[0]
     assert start["sources"] == {"squares": 3, "davis16": 1}
-    for picture in ("curve.png", "predictions-00000002.png"):
+    for picture in ("curve.png", "predictions-00000002.png", "predictions-00000003.png"):
         with Image.open(options.out / picture) as image:
             assert image.getextrema() != ((0, 0),) * 3
     assert load_network(options.out / "best.pth").config == load_network(result.weights).config

@@ -169,3 +169,5 @@ def _show(record: dict[str, Any]) -> None:
         console.message(f"step {step}  J&F {100 * record['score']:.1f}")
     elif record["event"] == "problem":
         console.warning(f"skipped, {record['message']}")
+    elif record["event"] == "end" and record["problems"]:
+        console.warning(f"{record['problems']} picture(s) could not be used; log.jsonl names them")

@@ -149,7 +149,7 @@ def _draw_segments(name: str, segments: tuple[Any, ...], size: tuple[int, int]) 
     try:
         from pycocotools import mask as coco
     except ImportError as error:
-        raise DatasetError("COCO masks need pycocotools", "pip install mgseg[coco]") from error
+        raise DatasetError("COCO masks need pycocotools", "pip install -e .[coco], from the checkout") from error
     labels = np.zeros(size, np.uint8)
     for number, segment in enumerate(segments, start=1):
         if not _is_sound(segment, size):

@@ -69,6 +69,7 @@ class RunLog:
             for name, value in values.items():
                 if isinstance(value, float):
                     self._board.add_scalar(f"{event}/{name}", value, step)
+            self._board.flush()
         return record
 
 
@@ -83,5 +84,5 @@ def _board(folder: Path) -> Any:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
-        raise MgsegError("TensorBoard is not installed", "pip install mgseg[tensorboard]") from error
+        raise MgsegError("TensorBoard is not installed", "pip install -e .[tensorboard], from the checkout") from error
     return SummaryWriter(str(folder))

@@ -21,7 +21,7 @@ from mgseg.training.build import Sources, TrainOptions, build_model, build_sourc
 from mgseg.training.checkpoint import checkpoint_path, drop_old, find_checkpoint, load_checkpoint
 from mgseg.training.distributed import Processes, join
 from mgseg.training.log import Record, RunLog
-from mgseg.training.pictures import draw_curve, draw_predictions
+from mgseg.training.pictures import Picture, draw_curve, draw_predictions
 from mgseg.training.schedule import Clock
 from mgseg.training.stages import StageConfig
 from mgseg.training.updater import Updater
@@ -91,6 +91,7 @@ class _Run:
         self.clock = Clock(config.num_steps, options.minutes, state.get("seconds", 0.0))
         self.held_out = sources.held_out
         self._last_save = time.monotonic()
+        self._picture: Picture | None = None  # of the newest step
         self.work = self._work(sources)
         options.out.mkdir(parents=True, exist_ok=True)
         self.log = RunLog()
@@ -116,17 +117,17 @@ class _Run:
     def _one_step(self) -> None:
         # The jitter of the motion prior draws from torch's generator: a seed a step, so no state need be saved.
         torch.manual_seed((self.options.seed << 32) + (self.step << 8) + self.processes.rank)
+        self._picture = None  # its tensors go before the next ones come
         result = self.work.step()
         self.step += 1
         if not self.processes.is_main:
             return
+        self._picture = result.picture
         for problem in result.problems:
             self._write("problem", message=problem)
         self.log.add(result.values)
         if self.step % self.options.log_every == 0:
             self._write_means(result.plan)
-        if self.step % self.options.validate_every == 0 and result.picture:
-            draw_predictions(result.picture, self.options.out / f"predictions-{self.step:08d}.png")
 
     def _work(self, sources: Sources) -> ClipWork | VideoWork:
         if self.config.stage == "sequence":
@@ -155,6 +156,8 @@ class _Run:
                 self._save_weights(self.options.out / "best.pth")
         if self.processes.is_main:
             draw_curve(self.log.records, self.options.out / "curve.png")
+            if self._picture:
+                draw_predictions(self._picture, self.options.out / f"predictions-{self.step:08d}.png")
         self.clock.reserve = time.monotonic() - began  # for the one at the end
 
     def _save(self) -> Path:

@@ -63,7 +63,7 @@ class _Rate(ProgressColumn):
 
 @contextmanager
 def progress(title: str, unit: str = "frames") -> Iterator[Advance]:
-    """Show a progress bar on stderr while the block runs; nothing is shown when stderr is no terminal.
+    """Show a progress bar on stderr from the first call to the block's end; nothing when stderr is no terminal.
 
     Args:
         title: what is going on, before the bar.
@@ -81,9 +81,9 @@ def progress(title: str, unit: str = "frames") -> Iterator[Advance]:
     )
     bar = Progress(*columns, console=_stderr, disable=not sys.stderr.isatty(), transient=True)
     with bar:
-        task = bar.add_task(title, total=None, of="?")
+        task = bar.add_task(title, total=None, of="?", visible=False)
 
         def advance(done: int, total: int | None = None) -> None:
-            bar.update(task, completed=done, total=total, of="?" if total is None else str(total))
+            bar.update(task, completed=done, total=total, of="?" if total is None else str(total), visible=True)
 
         yield advance

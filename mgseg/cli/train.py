@@ -1,6 +1,7 @@
 """`mgseg train`: flags only; the work is `mgseg.training.train.train_stage`."""
 
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -150,7 +151,8 @@ def train(
         log_every=log_every,
         tensorboard=tensorboard,
     )
-    result = train_stage(configure(stage.value, preset.value, changes), options, notify=_show)
+    with console.progress(stage.value, "steps") as advance:
+        result = train_stage(configure(stage.value, preset.value, changes), options, notify=partial(_show, advance))
     if result.is_main:
         console.result(str(result.weights))
     if result.stopped:
@@ -159,11 +161,12 @@ def train(
         raise typer.Exit(1)
 
 
-def _show(record: dict[str, Any]) -> None:
+def _show(advance: console.Advance, record: dict[str, Any]) -> None:
     step = record["step"]
     if record["event"] == "step":
         found = "  ".join(f"{name} {record[name]:.3f}" for name in ("loss", "iou") if name in record)
         speed = f"size {record['size']}  {record['step_seconds']:.2f} s a step"
+        advance(step, round(step / record["progress"]))
         console.message(f"{record['progress']:6.1%}  step {step}  {found}  {speed}")
     elif record["event"] == "validation":
         console.message(f"step {step}  J&F {100 * record['score']:.1f}")

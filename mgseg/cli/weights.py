@@ -46,6 +46,7 @@ def import_weights(
 
     import_stm(source, output)
     console.result(str(output))
+    console.message("for the masks of STM's own code, segment with --memory-size 0 --precision float32")
 
 
 @app.command("export")

@@ -230,8 +230,8 @@ def _median_seconds(run: Callable[[], Any], options: BenchOptions) -> float:
     for _ in range(options.repeats + 1):
         start = time.perf_counter()
         run()
-        if options.place.type == "cuda":
-            torch.cuda.synchronize(options.place)
+        if options.place.type != "cpu":
+            torch.accelerator.synchronize(options.place)
         seconds.append(time.perf_counter() - start)
     return median(seconds[1:])
 
@@ -264,6 +264,7 @@ def _peak_here(options: BenchOptions, plain: bool, threads: int) -> int:
         network.encode_query(torch.zeros(1, 3, 32, 32, device=options.place))  # libraries make room for themselves
         if options.place.type == "cuda":
             before = torch.cuda.memory_allocated(options.place)
+            torch.cuda.reset_peak_memory_stats(options.place)
         else:
             before = _resident("VmRSS")
             Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # forget the peak so far

@@ -9,6 +9,7 @@ from typing import TypeVar
 
 import av
 import numpy as np
+from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
@@ -67,6 +68,11 @@ def _not_a_video(path: Path, error: Exception) -> InputError:
     return InputError(f"{path} is not a video that can be read")
 
 
+def first_sound(container: InputContainer) -> AudioStream | None:
+    """The first audio stream of a codec that this build of FFmpeg knows."""
+    return next((stream for stream in container.streams.audio if stream.codec_context), None)
+
+
 class Times:
     """Seconds of each frame since the first, strictly growing even where a file's own times are not."""
 
@@ -120,8 +126,11 @@ def decode(path: Path, container: InputContainer, stream: VideoStream) -> Iterat
     first: int | None = None
     end = longest = Fraction(0)
     packets = container.demux(stream)
-    while (packet := _next_packet(packets)) is not None:
-        cut_short = bool(packet.is_corrupt and promised)
+    following = _next_packet(packets)
+    while (packet := following) is not None:
+        following = _next_packet(packets)
+        is_last = following is None or not following.size  # an empty one asks the decoder for what it still holds
+        cut_short = bool(packet.is_corrupt and (promised or is_last))
         try:
             frames = [] if cut_short else packet.decode()
         except av.FFmpegError:

@@ -27,6 +27,7 @@ class GivenMasks:
         end: first frame that will not.
         clean: see `read_mask`.
         resize: see `read_mask`.
+        keep_empty: masks without any object say something once there are objects: that none is there.
 
     Raises:
         InputError: a mask cannot be used, or there is no frame for it.
@@ -41,9 +42,11 @@ class GivenMasks:
         *,
         clean: bool = False,
         resize: bool = False,
+        keep_empty: bool = False,
     ) -> None:
         self._size = (info.height, info.width)
         self._clean, self._resize = clean, resize
+        self._ids: set[int] = set()  # in any mask
         self._ids_of_colours: dict[bytes, int] = {}
         self.palette: bytes | None = None
         self.checksum = 0  # of all masks and their frames
@@ -55,10 +58,11 @@ class GivenMasks:
         for number, source in sorted(self._sources.items(), key=lambda item: item[0] or 0):
             _check_frame(number, source, info, start, end)
             mask = self._read(source)
-            if not object_ids(mask):
+            self._ids.update(object_ids(mask))
+            if not object_ids(mask) and not (keep_empty and self._ids):
                 del self._sources[number]
             self.checksum = zlib.crc32(mask.tobytes(), zlib.crc32(str(number).encode(), self.checksum))
-        if not self._sources:
+        if not self._ids:
             raise InputError(f"no mask given for {info.path} marks an object")
         self._unused = set(self._sources)
 
@@ -80,6 +84,8 @@ class GivenMasks:
     def take(self, number: int, is_first: bool) -> NDArray[np.uint8] | None:
         """The mask of a frame, uint8 (H, W), or None. `is_first`: it is the first frame read."""
         key = None if is_first and None in self._sources else number
+        if key is None and number in self._sources:
+            raise InputError(f"two masks are given for frame {number}")
         if key not in self._sources:
             return None
         self._unused.discard(key)
@@ -96,15 +102,22 @@ class GivenMasks:
         )
         if file.by_colour and file.palette:
             return self._same_ids(file, file.palette)
+        if file.palette:
+            for number in object_ids(file.mask):
+                self._ids_of_colours.setdefault(file.palette[3 * number : 3 * number + 3], number)
         self.palette = self.palette or file.palette
         return file.mask
 
     def _same_ids(self, file: MaskFile, colours: bytes) -> NDArray[np.uint8]:
-        """Give a colour the same id in every file; within one file ids go by area."""
+        """Give a colour the same id in every file, and no id that another mask has; within one file ids go by area."""
         table = np.zeros(256, np.uint8)
         for number in object_ids(file.mask):
             colour = colours[3 * number : 3 * number + 3]
-            table[number] = self._ids_of_colours.setdefault(colour, len(self._ids_of_colours) + 1)
+            if colour not in self._ids_of_colours:
+                free = next(i for i in range(1, 256) if i not in self._ids)
+                self._ids_of_colours[colour] = free
+                self._ids.add(free)
+            table[number] = self._ids_of_colours[colour]
         palette = bytearray(self.palette or colours)
         for colour, number in self._ids_of_colours.items():
             palette[3 * number : 3 * number + 3] = colour

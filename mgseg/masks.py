@@ -62,7 +62,7 @@ def read_mask(
     """Read a mask as people make them.
 
     Indexed: the indices, 255 void. Greyscale: 0/255 and 0/1 are one object, other values are ids. Colours: each
-    exact colour is an object, numbered from the largest area down, black is background.
+    exact colour is an object, numbered from the largest area down, black is background. So is what is transparent.
 
     Args:
         path: a PNG (or any picture without loss).
@@ -143,7 +143,7 @@ def _read(path: Path, clean: bool) -> MaskFile:
         with Image.open(path) as picture:
             check_size(path, *picture.size)
             picture.load()
-            if picture.mode == "P" and "transparency" not in picture.info:
+            if picture.mode == "P":
                 return _from_indices(path, picture, clean)
             if picture.mode in ("I", "F") or picture.mode.startswith("I;16"):
                 return MaskFile(_from_grey(path, _narrow(path, np.asarray(picture)), clean))
@@ -158,6 +158,8 @@ def _read(path: Path, clean: bool) -> MaskFile:
 
 def _from_indices(path: Path, picture: Image.Image, clean: bool) -> MaskFile:
     mask = np.array(picture)
+    if "transparency" in picture.info:
+        mask[np.asarray(picture.convert("RGBA"))[:, :, 3] == 0] = 0
     colours = bytes(picture.getpalette("RGB") or [])
     palette = colours + DAVIS_PALETTE[len(colours) :]
     if set(np.unique(mask)) == {0, 255} and palette[0:3] == b"\0\0\0" and palette[765:] == b"\xff\xff\xff":

@@ -55,10 +55,11 @@ class Outputs:
             raise OutputError("a run goes on from its masks, but no folder of masks is asked for")
         if self.resume and self.overwrite:
             raise OutputError("resume and overwrite exclude each other", "--overwrite begins anew")
-        read = {path.resolve() for path in inputs}
+        taken = {path.resolve(): "what is read" for path in inputs}
         for place in filter(None, (self.masks, self.overlay, self.scores, self.cut_outs)):
-            if place.resolve() in read:
-                raise OutputError(f"{place} is what is read; write elsewhere")
+            if place.resolve() in taken:
+                raise OutputError(f"{place} is {taken[place.resolve()]}; write elsewhere")
+            taken[place.resolve()] = "the place of another result"
             if not (self.overwrite or self.resume) and _holds_results(place):
                 held = "already holds masks or pictures" if place.is_dir() else "exists"
                 hint = "--resume goes on with an interrupted run, --overwrite replaces files of the same name"

@@ -131,7 +131,9 @@ def segment_clip(
     """
     clip, outputs, span = Path(clip), outputs or Outputs(), span or Span()
     info = probe(clip)
-    given = GivenMasks(masks, info, span.start, span.end, clean=clean_masks, resize=resize_masks)
+    given = GivenMasks(
+        masks, info, span.start, span.end, clean=clean_masks, resize=resize_masks, keep_empty=zero_is_background
+    )
     outputs.check(clip, *given.paths, *(path.parent for path in given.paths))
     if outputs.overlay:
         num_frames = _count(info, span, None) or 0
@@ -213,8 +215,10 @@ class _Run:
         mask = None if first is None else self.given.take(first, is_first=False)
         if first is None or mask is None:
             return
-        for frame in read_frames(self.info.path, first, first + 1):
-            self.segmenter.start(frame.image, mask)
+        frame = next(read_frames(self.info.path, first, self.span.end), None)
+        if frame is None or (isinstance(self.span.start, Fraction) and frame.time < self.span.start):
+            raise self._without_frame([first])
+        self.segmenter.start(frame.image, mask)
         found = self._found()
         with (
             WriteBehind() as sink,
@@ -225,7 +229,9 @@ class _Run:
 
     def _forward(self, writer: ResultWriter) -> None:
         first = self.given.first
-        begin = self.span.start if first is None or self.outputs.overlay else first
+        begin = self.span.start
+        if first is not None and isinstance(begin, int) and not self.outputs.overlay:
+            begin = first
         found = self._found()
         started = False
         with (
@@ -274,11 +280,15 @@ class _Run:
 
     def _left_over(self) -> InputError | None:
         """Masks for frames that never came, found out late when a clip does not tell its length."""
-        if not self.done:
+        if not self.done and self.given.first in (None, self.span.start):
             return InputError(f"{self.info.path} has no frame between --start and --end")
-        if not self.given.unused:
-            return None
-        frames = ", ".join(map(str, self.given.unused))
+        return self._without_frame(self.given.unused) if self.given.unused else None
+
+    def _without_frame(self, unused: list[int]) -> InputError:
+        frames = ", ".join(map(str, unused))
+        if isinstance(self.span.start, Fraction) or isinstance(self.span.end, Fraction):
+            outside = f"outside of --start and --end, or behind the end of {self.info.path}"
+            return InputError(f"the mask(s) for frame {frames} lie {outside}")
         return InputError(f"{self.info.path} ended before the mask(s) for frame {frames}")
 
 

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from mgseg.device import is_out_of_memory
 from mgseg.errors import DeviceError, InputError
+from mgseg.masks import VOID, object_ids
 from mgseg.model.decoder import joint_probabilities
 from mgseg.model.memory import CHUNK_ELEMENTS, MemoryBank
 from mgseg.model.network import MotionGuidedSTM, other_objects, pad_to_stride, unpad
@@ -24,7 +25,6 @@ from mgseg.options import SegmenterOptions as SegmenterOptions  # its public pla
 from mgseg.scaling import argmax_at, network_size, resize
 
 T = TypeVar("T")
-VOID = 255  # pixels of a given mask that say nothing
 
 
 @dataclass
@@ -93,7 +93,8 @@ class Segmenter:
         Returns:
             The mask, with background for void, uint8 (H, W).
         """
-        if not _ids_of(mask):
+        _check(frame, mask, None)
+        if not object_ids(mask):
             raise InputError("the first mask has no object", "pixels with values 1 to 254 are objects")
         self._objects, self._last, self._clip_size = [], None, None
         return self.step(frame, mask, zero_is_background=True)
@@ -112,7 +113,7 @@ class Segmenter:
         Returns:
             The mask, uint8 (H, W) of object ids, 0 background.
         """
-        self._check(frame, mask)
+        self._clip_size = _check(frame, mask, self._clip_size)
         return self._attempt(lambda: self._step(frame, mask, zero_is_background))
 
     def recall(
@@ -130,8 +131,8 @@ class Segmenter:
         Returns:
             `mask`.
         """
-        self._check(frame, mask)
-        return self._attempt(lambda: self._recall(frame, mask, [] if given is None else _ids_of(given)))
+        self._clip_size = _check(frame, mask, self._clip_size)
+        return self._attempt(lambda: self._recall(frame, mask, () if given is None else object_ids(given)))
 
     def _step(
         self, frame: NDArray[np.uint8], mask: NDArray[np.uint8] | None, zero_is_background: bool
@@ -144,7 +145,7 @@ class Segmenter:
             return self._index_to_ids()
         return self._take_mask(mask, zero_is_background)
 
-    def _recall(self, frame: NDArray[np.uint8], mask: NDArray[np.uint8], given: list[int]) -> NDArray[np.uint8]:
+    def _recall(self, frame: NDArray[np.uint8], mask: NDArray[np.uint8], given: tuple[int, ...]) -> NDArray[np.uint8]:
         image = self._to_network(frame)
         last = self._last
         if last and (last.given or any(o.bank.will_keep(last.number) for o in self._objects)):
@@ -175,16 +176,6 @@ class Segmenter:
             objects = self._last.prob[:, 1:][:, keep]
             self._last.prob = torch.cat((1 - objects.sum(1, keepdim=True), objects), dim=1)
         self._objects = [self._objects[slot] for slot in keep]
-
-    def _check(self, frame: NDArray[np.uint8], mask: NDArray[np.uint8] | None) -> None:
-        if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3:
-            raise InputError(f"a frame is uint8 (H, W, 3), found {frame.dtype} {frame.shape}")
-        size = frame.shape[:2]
-        if self._clip_size is not None and size != self._clip_size:
-            raise InputError(f"a frame of {size} (height, width) in a clip of {self._clip_size}")
-        if mask is not None and (mask.dtype != np.uint8 or mask.shape != size):
-            raise InputError(f"a mask is uint8 of the frame's size {size}, found {mask.dtype} {mask.shape}")
-        self._clip_size = size
 
     def _attempt(self, work: Callable[[], T]) -> T:
         """Run in the precision asked for; where memory runs out, once more from the same state in smaller parts.
@@ -270,7 +261,7 @@ class Segmenter:
         """Let `mask` overrule what was predicted on the last frame, and return the result."""
         last = self._last
         assert last is not None
-        stated_ids = _ids_of(mask)
+        stated_ids = object_ids(mask)
         for object_id in stated_ids:
             if object_id not in self.object_ids:
                 bank = MemoryBank(self.options.memory_every, self.options.memory_size)
@@ -294,5 +285,15 @@ class Segmenter:
         return table[index.cpu().numpy()]
 
 
-def _ids_of(mask: NDArray[np.uint8]) -> list[int]:
-    return [int(i) for i in np.flatnonzero(np.bincount(mask.ravel(), minlength=256)) if i not in (0, VOID)]
+def _check(
+    frame: NDArray[np.uint8], mask: NDArray[np.uint8] | None, clip_size: tuple[int, int] | None
+) -> tuple[int, int]:
+    """Return the frame's (height, width)."""
+    if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3:
+        raise InputError(f"a frame is uint8 (H, W, 3), found {frame.dtype} {frame.shape}")
+    size = (frame.shape[0], frame.shape[1])
+    if clip_size is not None and size != clip_size:
+        raise InputError(f"a frame of {size} (height, width) in a clip of {clip_size}")
+    if mask is not None and (mask.dtype != np.uint8 or mask.shape != size):
+        raise InputError(f"a mask is uint8 of the frame's size {size}, found {mask.dtype} {mask.shape}")
+    return size

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mgseg.decoding import Times, decode, open_video, promised_seconds, rate_of, seek, to_rgb
+from mgseg.decoding import Times, decode, first_sound, open_video, promised_seconds, rate_of, seek, to_rgb
 from mgseg.errors import InputError
 from mgseg.pictures import list_pictures, read_picture
 
@@ -95,7 +95,7 @@ def probe(clip: Path) -> ClipInfo:
             is_counted=stream.frames > 0,
             pixel_aspect=1 / aspect if turned else aspect,
             first_time=(frame.pts or 0) * time_base,
-            has_audio=bool(container.streams.audio),
+            has_audio=first_sound(container) is not None,
         )
 
 

@@ -1,6 +1,7 @@
 """Writing clips: video files with exact frame times and the sound of another clip, and animated pictures."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
@@ -11,6 +12,7 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
+from mgseg.decoding import first_sound
 from mgseg.errors import OutputError
 
 Image = NDArray[np.uint8]
@@ -32,7 +34,7 @@ _PLAYED = {  # sound that players expect in a file of this kind; the rest is con
 }
 _SOUND_ENCODER = {"mp4": "aac", "matroska": "aac", "webm": "libopus"}
 _SOUND_RATE = 48000  # the one rate that both take
-_ANIMATION_PIXELS = 3 * 10**8  # an animated picture is made in memory: about 1 GB, 700 frames of 854x480
+_ANIMATION_PIXELS = 9 * 10**7  # an animated picture is made in memory: about 1 GB, 220 frames of 854x480
 
 
 class Writer(Protocol):
@@ -185,9 +187,11 @@ class _Sound:
     def __init__(self, path: Path, target: av.container.OutputContainer, origin: Fraction) -> None:
         self.source = av.open(f"file:{path}")
         self.target, self.origin = target, origin
-        self.input = self.source.streams.audio[0]
+        sound = first_sound(self.source)
+        assert sound is not None
+        self.input = sound
         kind = target.format.name
-        self.copies = self.input.codec_context.name in _PLAYED.get(kind, target.supported_codecs)
+        self.copies = self.input.codec_context.codec.canonical_name in _PLAYED.get(kind, target.supported_codecs)
         self.output: Any
         if self.copies:
             self.output = target.add_stream_from_template(self.input)
@@ -195,6 +199,7 @@ class _Sound:
             self.output = target.add_stream(_SOUND_ENCODER[kind], rate=_SOUND_RATE)
             self.output.layout = "stereo"
         self.samples: int | None = None
+        self.frames: list[Any] = []  # of the newest packet
         self.packets = self._read()
         self.next = next(self.packets, None)
 
@@ -220,7 +225,9 @@ class _Sound:
             packet.stream = self.output
             self.target.mux(packet)
             return
-        for frame in packet.decode():  # counted in samples: the source's ticks may be too coarse for the encoder
+        with suppress(av.FFmpegError):  # damaged: what was heard last stands in for it, and the rest keeps its time
+            self.frames = packet.decode()
+        for frame in self.frames:  # counted in samples: the source's ticks may be too coarse for the encoder
             if self.samples is None:
                 self.samples = round((packet.pts * packet.time_base - self.origin) * frame.sample_rate)
             frame.pts, frame.time_base = self.samples, Fraction(1, frame.sample_rate)

@@ -249,19 +249,27 @@ def save_weights(
         raise OutputError(f"cannot write {path}: {error}") from error
 
 
-def export_weights(source: Path, target: Path) -> None:
-    """Write the weights of a checkpoint alone, in half precision, without training state."""
+def export_weights(source: Path, target: Path, overwrite: bool = False) -> None:
+    """Write the weights of a checkpoint alone, in half precision, without training state.
+
+    Raises:
+        WeightsError: the source is no checkpoint of ours.
+        OutputError: the target is the source, exists while `overwrite` is off, or cannot be written.
+    """
+    _check_target(source, target, overwrite)
     entries = read_checkpoint(source)
     model = build_model(source, entries)
     save_weights(target, model.config, model.state_dict(), half=True)
 
 
-def import_stm(source: Path, target: Path) -> None:
+def import_stm(source: Path, target: Path, overwrite: bool = False) -> None:
     """Turn a published STM checkpoint (a DataParallel state dict) into one of ours, without motion prior.
 
     Raises:
         WeightsError: names are missing or unknown, or shapes differ.
+        OutputError: see `export_weights`.
     """
+    _check_target(source, target, overwrite)
     theirs = _read_tensors(source)
     ours: dict[str, Tensor] = {}
     for name, tensor in theirs.items():
@@ -274,6 +282,13 @@ def import_stm(source: Path, target: Path) -> None:
         ours[_STM_NAMES[prefix] + name[len(prefix) :]] = tensor
     model = build_model(source, {"config": asdict(STM_CONFIG), "state_dict": ours})
     save_weights(target, model.config, model.state_dict())
+
+
+def _check_target(source: Path, target: Path, overwrite: bool) -> None:
+    if target.resolve() == source.resolve():
+        raise OutputError(f"{target} is what is read; write elsewhere")
+    if target.exists() and not overwrite:
+        raise OutputError(f"{target} exists", "--overwrite replaces it")
 
 
 def load_trunk(model: MotionGuidedSTM, path: Path) -> None:

@@ -58,6 +58,14 @@ def test_import_and_export_write_checkpoints_that_load(tmp_path: Path) -> None:
     assert (done.exit_code, done.stdout.strip()) == (0, str(exported))
     assert exported.stat().st_size < 0.6 * imported.stat().st_size
     assert not weights.load_network(exported).config.motion_prior
+    before = exported.read_bytes(), imported.read_bytes()
+    for command, source in (("import", published), ("export", imported)):
+        done = mgseg_weights(command, source, "-o", exported)
+        assert (done.exit_code, "exists" in done.stderr) == (1, True)
+        done = mgseg_weights(command, source, "-o", source, "--overwrite")
+        assert (done.exit_code, "what is read" in done.stderr) == (1, True)
+    assert (exported.read_bytes(), imported.read_bytes()) == before
+    assert mgseg_weights("export", imported, "-o", exported, "--overwrite").exit_code == 0
 
 
 def published_names() -> dict[str, torch.Tensor]:

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from conftest import draw
 
+from mgseg.errors import InputError
 from mgseg.results import Outputs
 from mgseg.segment import segment_clip
 from mgseg.video import probe, read_backward, read_frames
@@ -73,6 +74,17 @@ def test_every_frame_of_a_container_comes_once_in_order_and_at_its_time(tmp_path
     assert np.argmin(errors, axis=1).tolist() == list(range(17))
     backward = list(read_backward(tmp_path / name, 0, 17))
     assert all(np.array_equal(a.image, b.image) for a, b in zip(backward, reversed(found), strict=True))
+
+
+def test_a_cut_stream_gives_all_its_whole_frames_and_is_known_to_be_cut(tmp_path: Path) -> None:
+    make(tmp_path / "whole.flv", "libx264", "yuv420p", {"g": "30", "bf": "0"})
+    with av.open(str(tmp_path / "whole.flv")) as container:
+        ends = [(packet.pos or 0) + packet.size for packet in container.demux(video=0) if packet.size]
+    (tmp_path / "cut.flv").write_bytes((tmp_path / "whole.flv").read_bytes()[: ends[9] - 5])
+    frames = read_frames(tmp_path / "cut.flv")
+    assert [next(frames).index for _ in range(9)] == list(range(9))
+    with pytest.raises(InputError, match="cut or damaged"):
+        next(frames)
 
 
 def test_a_sequence_with_gaps_is_read_without_them(tmp_path: Path, make_clip: Any) -> None:

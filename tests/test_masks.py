@@ -97,6 +97,16 @@ def test_transparent_pixels_are_background(tmp_path: Path, shapes: U8) -> None:
     assert np.array_equal(read_mask(save(tmp_path / "m.png", rgba)).mask, shapes > 0)
 
 
+def test_an_indexed_mask_with_a_transparent_colour_keeps_its_ids(tmp_path: Path, shapes: U8) -> None:
+    mask = np.where(shapes > 0, shapes + 2, 0).astype(np.uint8)
+    picture = Image.fromarray(mask)
+    picture.putpalette(DAVIS_PALETTE)
+    picture.save(tmp_path / "m.png", transparency=0)
+    assert np.array_equal(read_mask(tmp_path / "m.png").mask, mask)
+    picture.save(tmp_path / "m.png", transparency=int(mask.max()))
+    assert np.array_equal(read_mask(tmp_path / "m.png").mask, np.where(mask == mask.max(), 0, mask))
+
+
 def test_smooth_grey_edges_are_refused_with_their_histogram_and_repaired_on_request(tmp_path: Path, shapes: U8) -> None:
     grey = (shapes > 0).astype(np.uint8) * np.uint8(255)
     path = save(tmp_path / "m.png", smooth(grey))

@@ -86,6 +86,18 @@ def test_a_folder_of_masks_brings_objects_when_they_appear(run: Run, clip: Made,
     assert (index_map(tmp_path / "masks" / "00004.png")[later == 200] == 200).all()
 
 
+def test_a_new_colour_is_a_new_object_beside_those_of_an_indexed_mask(run: Run, clip: Made, tmp_path: Path) -> None:
+    write_mask(tmp_path / "a.png", (clip.masks[0] == 1).astype(np.uint8))
+    rgb = np.zeros((*clip.masks[5].shape, 3), np.uint8)
+    rgb[clip.masks[5] == 1] = list(DAVIS_PALETTE[3:6])  # the colour of object 1 in the other file
+    rgb[clip.masks[5] == 2] = (200, 100, 250)
+    Image.fromarray(rgb).save(tmp_path / "b.png")
+    run(clip.path, {0: tmp_path / "a.png", 5: tmp_path / "b.png"}, Outputs(tmp_path / "masks"))
+    found = index_map(tmp_path / "masks" / "00005.png")
+    assert (found[clip.masks[5] == 1] == 1).all()
+    assert (found[clip.masks[5] == 2] == 2).all()
+
+
 def test_colours_keep_their_ids_over_several_masks(run: Run, clip: Made, tmp_path: Path) -> None:
     colours = np.array([[0, 0, 0], [250, 0, 0], [0, 0, 250]], np.uint8)
     first, later = colours[clip.masks[0]], colours[np.where(clip.masks[5] == 2, 2, 0)]
@@ -110,6 +122,8 @@ def test_zero_in_a_later_mask_says_nothing_or_background(run: Run, clip: Made, t
     assert not np.array_equal(said, silent)
     with pytest.raises(OutputError, match="zero is background"):
         run(clip.path, masks, Outputs(tmp_path / "said", resume=True))
+    run(clip.path, {0: clip.masks[0], 5: later * 0}, Outputs(tmp_path / "gone"), zero_is_background=True)
+    assert not index_map(tmp_path / "gone" / "00005.png").any()
 
 
 def test_both_ways_covers_the_clip_and_one_way_only_what_follows(run: Run, clip: Made, tmp_path: Path) -> None:
@@ -263,6 +277,7 @@ def _bad_inputs(clip: Made, folder: Path) -> dict[str, tuple[type[MgsegError], s
         "two masks": (InputError, "two masks", {"masks": {None: mask, 0: mask}}),
         "mask outside": (InputError, "outside of --start", {"masks": {1: mask}, "span": Span(2)}),
         "mask of no frame": (InputError, "does not belong", {"clip": folder / "full", "masks": folder}),
+        "same place": (OutputError, "another result", {"outputs": Outputs(folder / "n", cut_outs=folder / "n")}),
         "held masks": (OutputError, "already holds", {"outputs": Outputs(folder / "full")}),
         "own clip": (OutputError, "what is read", {"outputs": Outputs(overlay=clip.path, overwrite=True)}),
         "overlay kind": (OutputError, "not known", {"outputs": Outputs(overlay=folder / "o.txt")}),
@@ -282,9 +297,37 @@ BAD = [
     "two masks",
     "mask outside",
     "mask of no frame",
+    "same place",
     "held masks",
 ]
 BAD += ["own clip", "overlay kind", "overlay length", "folder is a file", "device", "weights"]
+
+
+@pytest.mark.parametrize(
+    ("masks", "span", "says"),
+    [
+        ({500: 0}, Span(), "ended before"),
+        ({500: 0}, Span(both_ways=True), "ended before"),
+        ({0: 0}, Span(Fraction(1, 10)), "outside of --start and --end"),
+        ({0: 0}, Span(Fraction(1, 10), both_ways=True), "outside of --start and --end"),
+        ({None: 0, 1: 1}, Span(Fraction(1, 10)), "outside of --start and --end"),
+        ({6: 0}, Span(0, Fraction(1, 10)), "outside of --start and --end"),
+        ({6: 0}, Span(0, Fraction(1, 10), both_ways=True), "outside of --start and --end"),
+        ({None: 0, 3: 1}, Span(Fraction(1, 10)), "two masks are given for frame 3"),
+    ],
+)
+def test_masks_outside_of_what_turns_out_to_be_read_are_told(
+    run: Run, make_clip: Any, tmp_path: Path, masks: dict[int | None, int], span: Span, says: str
+) -> None:
+    made = make_clip(tmp_path / "c.mkv")  # 8 frames; the third begins before a tenth of a second, the fourth behind
+    given = {frame: made.masks[number] for frame, number in masks.items()}
+    problem: Any = None
+    try:
+        problem = run(made.path, given, Outputs(tmp_path / "masks"), span=span).problem
+    except InputError as error:
+        problem = error
+        assert not (tmp_path / "masks").exists() or names(tmp_path / "masks") == []
+    assert says in str(problem)
 
 
 @pytest.mark.parametrize("case", BAD)

@@ -80,6 +80,7 @@ def sound_of(path: Path) -> tuple[str, float, float]:
         ("a.mp4", "aac", "o.webm", "opus"),
         ("a.webm", "libopus", "o.webm", "opus"),
         ("a.mkv", "pcm_s16le", "o.mp4", "aac"),
+        ("a.mp4", "libmp3lame", "o.mp4", "mp3float"),
     ],
 )
 def test_sound_is_copied_or_converted_in_step(
@@ -92,6 +93,32 @@ def test_sound_is_copied_or_converted_in_step(
     assert name == expected
     assert abs(first) < 0.03
     assert abs(last - 45 * 1001 / 30000) < 0.06
+
+
+def test_damaged_sound_costs_its_packets_and_not_the_clip(make_clip: Maker, tmp_path: Path) -> None:
+    made = make_clip(tmp_path / "a.mkv", num_frames=60, audio="aac")
+    data = bytearray(made.path.read_bytes())
+    with av.open(str(made.path)) as container:
+        packets = [bytes(packet) for packet in container.demux(container.streams.audio[0]) if packet.size]
+    for packet in packets[20:23]:
+        at = data.index(packet)
+        data[at : at + len(packet)] = b"\xff" * len(packet)
+    made.path.write_bytes(data)
+    copy(made.path, tmp_path / "o.webm")
+    _, first, last = sound_of(tmp_path / "o.webm")
+    assert abs(first) < 0.03
+    assert abs(last - 60 * 1001 / 30000) < 0.06
+
+
+@pytest.mark.parametrize("target", ["o.mp4", "o.mkv"])
+def test_sound_of_an_unknown_codec_is_left_out(make_clip: Maker, tmp_path: Path, target: str) -> None:
+    made = make_clip(tmp_path / "a.mkv", audio="aac")
+    data = made.path.read_bytes()
+    assert data.count(b"A_AAC") == 1
+    made.path.write_bytes(data.replace(b"A_AAC", b"A_XYZ"))
+    assert not probe(made.path).has_audio
+    copy(made.path, tmp_path / target)
+    assert len(list(read_frames(tmp_path / target))) == 8
 
 
 @pytest.mark.parametrize("suffix", [".gif", ".webp"])

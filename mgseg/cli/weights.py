@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, help="List, import and export weights.")
 
 Output = Annotated[Path, typer.Option("--output", "-o", help="The file to write.", dir_okay=False)]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace a file that is there.")]
 
 
 @app.command("list")
@@ -39,12 +40,14 @@ def list_weights(
 
 @app.command("import")
 def import_weights(
-    source: Annotated[Path, typer.Argument(help="The published STM checkpoint, STM_weights.pth.")], output: Output
+    source: Annotated[Path, typer.Argument(help="The published STM checkpoint, STM_weights.pth.")],
+    output: Output,
+    overwrite: Overwrite = False,
 ) -> None:
     """Turn a published STM checkpoint into one for `mgseg segment --weights`."""
     from mgseg.weights import import_stm
 
-    import_stm(source, output)
+    import_stm(source, output, overwrite)
     console.result(str(output))
     console.message("for the masks of STM's own code, segment with --memory-size 0 --precision float32")
 
@@ -53,11 +56,12 @@ def import_weights(
 def export_weights(
     source: Annotated[Path, typer.Argument(help="A checkpoint, of `mgseg train` or `mgseg weights import`.")],
     output: Output,
+    overwrite: Overwrite = False,
 ) -> None:
     """Write a checkpoint's weights alone, in half precision, without training state."""
     from mgseg import weights
 
-    weights.export_weights(source, output)
+    weights.export_weights(source, output, overwrite)
     console.result(str(output))
 
 

@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from mgseg.errors import InputError
+from mgseg.masks import VOID
 from mgseg.metrics import boundary_accuracy, region_similarity
 from mgseg.pictures import MAX_PIXELS, UNREADABLE, check_size
 
-VOID = 255
 IHDR_END, GREY, INDEXED = 33, 0, 3  # of PNG: end of the first chunk, colour types
 CHUNK = 16  # frames handed to a process at once: well under a tenth of a second's work, so all end together
 WORTH_A_PROCESS = 64  # frames; scoring fewer takes less than starting a process

@@ -16,7 +16,7 @@ _MAPPED_FROM, _MAPPED_FROM_IN_OLD_GLIBC, _KEPT = 2**28, 2**25, 2**29  # bytes; f
 
 
 def find_device(name: str = "auto") -> torch.device:
-    """Find a device by name.
+    """Find a device by name; from then on float32 means float32 on CUDA, too, where torch rounds to TF32 otherwise.
 
     Args:
         name: "cpu", "cuda", "cuda:N", "mps", or "auto" for the first of cuda, mps, cpu that is there.
@@ -35,6 +35,7 @@ def find_device(name: str = "auto") -> torch.device:
         if (device.index or 0) >= count:
             hint = "--device cpu works everywhere; a CUDA device needs a driver and a torch built for it"
             raise DeviceError(f"{name} was asked for, but torch finds {count or 'no'} CUDA device(s)", hint)
+        torch.backends.cudnn.allow_tf32 = False
     elif device.type == "mps":
         if not torch.backends.mps.is_available():
             raise DeviceError("mps was asked for, but torch finds no Apple GPU", "--device cpu works everywhere")

@@ -218,6 +218,17 @@ def test_objects_beyond_the_slots_become_background(tmp_path: Path) -> None:
     assert owners == {0, 1}  # red and green, each in turn
 
 
+def test_all_objects_that_there_is_room_for_are_followed_unless_some_are_chosen(tmp_path: Path) -> None:
+    root = make_plain(tmp_path)
+    request = ClipRequest(num_frames=1, num_objects=2, size=64, max_skip=1)
+    counts = {}
+    for choose in (False, True):
+        stills = Stills(root, Augmentation(choose=choose))
+        clips = [render([stills.draw(np.random.default_rng(seed), request)], "cpu") for seed in range(20)]
+        counts[choose] = {len({1, 2} & set(clip.masks.unique().tolist())) for clip in clips}
+    assert counts == {False: {2}, True: {1, 2}}
+
+
 def test_pasted_objects_hide_and_are_hidden_exactly(tmp_path: Path) -> None:
     """Every object has one colour and the background another, so that the picture tells whose each pixel is."""
     base, other = tmp_path / "base", tmp_path / "other"

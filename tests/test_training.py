@@ -106,6 +106,42 @@ def test_a_run_stopped_by_a_signal_and_resumed_is_the_run_without_a_stop(stage: 
     assert losses[0] == losses[1]
 
 
+@pytest.mark.parametrize(
+    ("stage", "change", "says"),
+    [("clips", {}, "stage was static, now clips"), ("static", {"motion_prior": False}, "network was")],
+)
+def test_a_run_goes_on_as_the_run_that_it_was(
+    stage: str, change: dict[str, Any], says: str, options: TrainOptions
+) -> None:
+    train_stage(small(num_steps=1), options)
+    before = (options.out / "weights.pth").read_bytes()
+    with pytest.raises(MgsegError, match=says):
+        train_stage(small(stage, num_steps=2), replace(options, resume=True, **change))
+    assert (options.out / "weights.pth").read_bytes() == before
+
+
+def test_a_run_goes_on_in_another_precision(options: TrainOptions) -> None:
+    train_stage(small(num_steps=1), options)
+    result = train_stage(small(num_steps=2), replace(options, resume=True, precision="float16"))
+    assert (result.num_steps, result.stopped) == (2, False)
+
+
+def test_in_float16_an_update_may_come_before_any_loss(tiny_weights: Path) -> None:
+    updater = Updater(load_network(tiny_weights), small(), ONE, "float16")
+    for parameter in updater.model.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    assert updater.update(0, 0.0) == 0
+
+
+def test_an_unusable_picture_that_several_processes_find_is_told_once(
+    options: TrainOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Drawing, "_take_problems", lambda _: ["squares/x: unreadable"])
+    train_stage(small(), options)
+    assert [record["message"] for record in records(options.out, "problem")] == ["squares/x: unreadable"]
+    assert records(options.out, "end")[0]["problems"] == 1
+
+
 def test_a_run_leaves_what_it_promises(options: TrainOptions) -> None:
     done = replace(options, hold_out=("goat",), validate_every=2, validate_size=32, checkpoint_minutes=0, keep=2)
     seen: list[dict[str, Any]] = []

@@ -3,6 +3,7 @@
 import pytest
 
 from mgseg.errors import MgsegError
+from mgseg.training.batches import plan_step
 from mgseg.training.schedule import Clock, Schedule, rate_factor
 from mgseg.training.stages import STAGES, configure
 
@@ -13,6 +14,20 @@ def test_a_schedule_holds_its_values_or_goes_in_a_straight_line() -> None:
     share = Schedule.parse("0.1..0.5")
     assert [share.at(p) for p in (-1, 0, 0.25, 1, 2)] == pytest.approx([0.1, 0.1, 0.2, 0.5, 0.5])
     assert Schedule.parse("7").at(0.6) == 7
+
+
+def test_a_size_that_grows_along_a_line_stays_one_that_the_network_takes() -> None:
+    config = configure("clips", "fast", {"size": "192..384"})
+    sizes = [plan_step(config, 0, step, step / 20).request.size for step in range(21)]
+    assert sizes[0] == 192
+    assert sizes[-1] == 384
+    assert sizes == sorted(sizes)
+    assert {size % 16 for size in sizes} == {0}
+
+
+def test_the_faithful_stages_have_room_for_every_object_up_to_three() -> None:
+    for stage in ("static", "clips"):
+        assert {plan_step(STAGES["faithful"][stage], 0, step, 0).request.num_objects for step in range(30)} == {3}
 
 
 @pytest.mark.parametrize("text", ["", "192,256", "192,256@0.8,384@0.4", "192,256@2", "a..b", "1..2..3", "x@0.1"])
@@ -69,6 +84,7 @@ def test_a_stage_can_be_changed_by_text_and_by_value() -> None:
         ("clips", "fast", {"batch_size": "0"}),
         ("clips", "fast", {"clip_share": "0..2"}),
         ("clips", "fast", {"rate": -1.0}),
+        ("clips", "fast", {"batch_size": "4..8"}),
     ],
 )
 def test_a_stage_that_cannot_be_is_refused(stage: str, preset: str, changes: dict[str, object]) -> None:

@@ -47,10 +47,12 @@ def compose(
 
     Args:
         pictures: P of uint8 (h, w, 3), P = 1 or the request's frames, all of one size; masks: P of uint8 (h, w).
-        objects: ids in the masks that may become targets, each visible in the first mask; the others become background.
+        objects: ids in the masks that may become targets, each visible in the first mask; the others
+            become background, as at test time what nobody marked.
     """
     slots = request.num_objects
-    targets = rng.permutation(np.asarray(objects))[: rng.integers(1, slots + 1)]
+    some = int(rng.integers(1, slots + 1))
+    targets = rng.permutation(np.asarray(objects))[: some if options.choose else slots]
     window = _draw_window(rng, masks[0], int(targets[0]), request.size, options.resize)
     dice = rng.random(3 + slots)
     pasted = list(range(len(targets) + 1, slots + 1)) if donors else []

@@ -45,6 +45,7 @@ class Augmentation:
         paste_step: walk of pasted objects.
         resize: the square crop is cut out of the picture resized to a shorter side between the crop's and this one.
         flip: probability of a mirrored picture.
+        choose: follow a random number of the objects that there is room for, instead of all.
         paste: probability that each free slot is filled with an object of another picture.
         occluder: probability of a pasted object that belongs to the background.
         behind: probability that pasted objects pass behind the picture's own objects.
@@ -62,6 +63,7 @@ class Augmentation:
     paste_step: Motion = Motion()
     resize: int = 480
     flip: float = 0.5
+    choose: bool = False
     paste: float = 0.0
     occluder: float = 0.0
     behind: float = 0.0
@@ -213,6 +215,7 @@ STILLS = Augmentation(
     step=Motion(shift=0.05, rotation=7, scale=0.08, shear=0.04, elastic=0.012),
     paste_step=Motion(shift=0.1, rotation=8, scale=0.08, shear=0.04, elastic=0.01),
     resize=600,
+    choose=True,
     paste=0.5,
     occluder=0.25,
     behind=0.3,
@@ -235,6 +238,7 @@ CLIPS = Augmentation(
     step=Motion(shift=0.015, rotation=2, scale=0.03, shear=0.01, elastic=0.003),
     paste_step=Motion(shift=0.1, rotation=8, scale=0.08, shear=0.04, elastic=0.01),
     resize=600,
+    choose=True,
     reverse=0.5,
     paste=0.25,
     occluder=0.15,

@@ -80,8 +80,10 @@ def run_split(
         DatasetError: a picture or mask is missing or of another size.
     """
     rank, processes = _join() if shared else (0, 1)
-    device = _own_device(str(device or "auto")) if shared else device
-    place = model.mean.device if model and device is None else find_device(str(device or "auto"))
+    if model and device is None:
+        place = model.mean.device
+    else:
+        place = find_device(_own_device(str(device or "auto")) if shared else str(device or "auto"))
     options = options or SegmenterOptions()
     options = replace(options, precision=find_precision(precision or options.precision, place))
     path = None if model else find_weights(choose_weights(place.type) if weights == AUTO else weights)

@@ -50,7 +50,9 @@ class Refinement(nn.Module):
 
     def forward(self, skip: Tensor, coarse: Tensor) -> Tensor:
         """Join `skip` (B, D, 2h, 2w), shared by the objects, with `coarse` (B * N, D, h, w)."""
-        return self.block(add_to_objects(_upsample(coarse, 2), skip))  # (B * N, D, 2h, 2w)
+        with torch.autocast(coarse.device.type, enabled=False):  # which on CUDA makes this largest map float32
+            finer = _upsample(coarse, 2)
+        return self.block(add_to_objects(finer, skip))  # (B * N, D, 2h, 2w)
 
 
 class FrameTerms(NamedTuple):

@@ -51,7 +51,7 @@ def plan_step(config: StageConfig, seed: int, step: int, progress: float) -> Ste
     request = ClipRequest(
         num_frames=round(config.num_frames.at(progress)),
         num_objects=num_objects,
-        size=round(config.size.at(progress)),
+        size=16 * round(config.size.at(progress) / 16),
         max_skip=round(config.max_skip.at(progress)),
     )
     batch_size = round(config.batch_size.at(progress))

@@ -104,7 +104,9 @@ def count_workers(options: TrainOptions, processes: Processes) -> int:
         return options.num_workers
     if processes.device.type == "cpu":
         return 1
-    return min(16, max(1, (os.cpu_count() or 1) // processes.world_size))
+    here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    wanted = min(16, max(1, (os.cpu_count() or 1) // here))
+    return -int(processes.furthest(-wanted)[0])  # the fewest of any machine: all draw ahead equally far
 
 
 def build_sources(config: StageConfig, options: TrainOptions, processes: Processes) -> Sources:

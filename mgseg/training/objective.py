@@ -116,10 +116,9 @@ class VideoPass:
         _, padding = pad_to_stride(torch.empty(frame.shape[:2], device="meta"))
         logits, target = unpad(padded, padding), self.to_slots(mask)
         loss = frame_loss(logits, target, self.keep, self.jaccard)
-        self._masks = padded.detach().softmax(1)[:, 1:]
-        index = arg_max(padded)
-        self._previous = objects_of(index, len(self.ids))
-        prediction = unpad(index, padding)
+        prediction = arg_max(logits)
+        self._masks = pad_to_stride(logits.detach().softmax(1)[:, 1:])[0]
+        self._previous = pad_to_stride(objects_of(prediction, len(self.ids)))[0]
         return Outcome(loss, mean_iou(prediction, target, len(self.ids)), prediction)
 
     def _to_image(self, frame: NDArray[np.uint8]) -> Tensor:

@@ -36,7 +36,7 @@ class StageConfig:
         clip_share: share of real clips in the batch, the rest are stills; only where both are given.
         augmentation: how clips are warped and composed: "stm", its affine warps; "strong", elastic warps, pasted
             objects that occlude, blur.
-        object_weights: (number of objects, weight): how many objects the clips of a step have.
+        object_weights: (number of objects, weight): how many objects the clips of a step have room for.
         optimizer: "adam" or "adamw".
         rate: learning rate of the new layers.
         trunk_rate: the trunks' rate as a multiple of `rate`.
@@ -78,6 +78,7 @@ class StageConfig:
 
     def __post_init__(self) -> None:
         _check(all(size % 16 == 0 for size in self.size.values), "crop sizes are multiples of 16")
+        _check(not self.batch_size.linear, "a batch changes in steps, not along a line")
         _check(all(frames >= 2 for frames in self.num_frames.values), "a clip has two frames or more")
         _check(all(batch >= 1 for batch in self.batch_size.values), "a batch has one clip or more")
         _check(all(0 <= share <= 1 for share in self.clip_share.values), "the share of clips is in 0..1")
@@ -91,6 +92,7 @@ def _check(holds: bool, rule: str) -> None:
 
 
 _FIVE_MORE_EVERY_20_EPOCHS = steps(5, *((5.0 * i, (i - 1) / 13) for i in range(2, 6)))  # of 260, STM
+_UP_TO_3 = ((MAX_OBJECTS, 1.0),)  # every object that a clip has, as far as there is room (STM)
 _short = partial(  # what the three stages of a short budget share
     StageConfig,
     augmentation="strong",
@@ -107,13 +109,14 @@ STAGES: dict[str, dict[str, StageConfig]] = {
     # The paper's and STM's: Adam at 1e-5, batch 4, crops of 384, cross-entropy, frozen batch norm. The papers
     # give no number of steps for the stills; for the clips 260 epochs of YouTube-VOS's 3471 videos.
     "faithful": {
-        "static": StageConfig("static", 300_000, steps(4), steps(384)),
+        "static": StageConfig("static", 300_000, steps(4), steps(384), object_weights=_UP_TO_3),
         "clips": StageConfig(
             "clips",
             225_000,
             steps(4),
             steps(384),
             max_skip=_FIVE_MORE_EVERY_20_EPOCHS,
+            object_weights=_UP_TO_3,
             clip_share=steps(1),
         ),
         "sequence": StageConfig("sequence", 3_471, steps(8), steps(0)),

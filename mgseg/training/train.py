@@ -86,6 +86,8 @@ class _Run:
         if found:
             checkpoint = load_checkpoint(found)
             state = checkpoint["training"]
+            _check_same(found, "stage", state["stage"]["stage"], config.stage)
+            _check_same(found, "network", checkpoint["config"], asdict(model.config))
             self.updater.load(state["updater"], checkpoint["state_dict"])
         self.step: int = state.get("step", 0)
         self.clock = Clock(config.num_steps, options.minutes, state.get("seconds", 0.0))
@@ -123,7 +125,8 @@ class _Run:
         if not self.processes.is_main:
             return
         self._picture = result.picture
-        for problem in result.problems:
+        known = {record.get("message") for record in self.log.records}  # each process that draws finds it for itself
+        for problem in sorted(set(result.problems) - known):
             self._write("problem", message=problem)
         self.log.add(result.values)
         if self.step % self.options.log_every == 0:
@@ -234,6 +237,13 @@ def _check(config: StageConfig, options: TrainOptions, processes: Processes) -> 
         raise MgsegError("the run has no end", "give --steps or --minutes")
     if not options.resume and (find_checkpoint(options.out) or (options.out / "weights.pth").exists()):
         raise OutputError(f"{options.out} holds a run already", "go on with it by --resume, or name another folder")
+
+
+def _check_same(checkpoint: Path, what: str, before: Any, now: Any) -> None:
+    """Refuse to go on with a checkpoint of another stage or network."""
+    if before != now:
+        hint = "go on with the options that the run began with, or name another --out and start by --init"
+        raise MgsegError(f"{checkpoint} cannot be resumed: its {what} was {before}, now {now}", hint)
 
 
 def _as_json(value: Any) -> Any:

@@ -38,6 +38,7 @@ class Updater:
         self._dtype = getattr(torch, precision)
         # It grows by itself; torch's 65536 would lose the first steps to overflow.
         self._scaler = torch.amp.GradScaler(processes.device.type, 1024.0, enabled=precision == "float16")
+        self._scaler.scale(torch.zeros((), device=processes.device))  # or it fails where no loss comes before an update
         self._failures = 0
 
     def autocast(self) -> torch.autocast:
@@ -98,7 +99,8 @@ class Updater:
             for name, moment in moments.items():
                 if moment.shape == parameter.shape:  # in the parameter's memory format, as the fused update wants it
                     moments[name] = torch.empty_like(parameter).copy_(moment)
-        self._scaler.load_state_dict(state["scaler"])
+        if state["scaler"]:  # empty from a run in another precision
+            self._scaler.load_state_dict(state["scaler"])
 
     @torch.no_grad()
     def _follow(self, step: int) -> None:

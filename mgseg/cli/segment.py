@@ -60,7 +60,8 @@ def segment(
         option(
             *("--mask", "-m"),
             panel=_MASKS,
-            text="Mask of the first frame, or FRAME=PATH (repeatable), or a folder of masks named like the frames.",
+            text="Mask of the first frame (with --start: of that one); or FRAME=PATH, FRAME counted from 0 in the whole "
+            "clip (repeatable); or a folder of masks named like the pictures, of a video like 00012.png.",
             metavar="PATH|FRAME=PATH",
             show_default=False,
         ),
@@ -109,9 +110,11 @@ def segment(
     ] = False,
     as_json: Annotated[bool, option("--json", panel=_RESULTS, text="Print what was done as JSON.")] = False,
     start: Annotated[
-        str | None, option("--start", panel=_RANGE, text="First frame: a number (120) or a time (4.5s, 1:02).")
+        str | None, option("--start", panel=_RANGE, text="First frame: a number from 0 (120) or a time (4.5s, 1:02).")
     ] = None,
-    end: Annotated[str | None, option("--end", panel=_RANGE, text="First frame left out, likewise.")] = None,
+    end: Annotated[
+        str | None, option("--end", panel=_RANGE, text="Where to stop: the first frame left out, likewise.")
+    ] = None,
     both_ways: Annotated[
         bool, option("--both-ways", panel=_RANGE, text="From the first mask go backward, too.")
     ] = False,

@@ -41,7 +41,6 @@ class Precision(StrEnum):
 
 
 _DATA, _MODEL, _STAGE, _RUN = "Data", "Model", "Changes to the preset", "Run"
-_SCHEDULE = "a number, or over the run: 192,256@0.4 or 0.1..0.6."
 
 
 def _option(*names: str, panel: str, text: str, **more: Any) -> Any:
@@ -50,7 +49,12 @@ def _option(*names: str, panel: str, text: str, **more: Any) -> Any:
 
 def train(
     stage: Annotated[Stage, _option("--stage", panel=_RUN, text="What to train on.")],
-    out: Annotated[Path, _option("--out", panel=_RUN, text="Folder of the run.")],
+    out: Annotated[
+        Path,
+        _option(
+            "--out", panel=_RUN, text="Folder of the run: weights.pth, best.pth, checkpoints, log.jsonl, pictures."
+        ),
+    ],
     preset: Annotated[Preset, _option("--preset", panel=_RUN, text="The paper's numbers, or a short budget's.")] = (
         Preset.fast
     ),
@@ -63,9 +67,16 @@ def train(
     hold_out: Annotated[
         str, _option("--hold-out", panel=_DATA, text="Sequences to score, not to train on: NAME,NAME.")
     ] = "",
-    model: Annotated[Network, _option("--model", panel=_MODEL, text="The network.")] = Network.resnet50,
+    model: Annotated[
+        Network, _option("--model", panel=_MODEL, text="The network; --init brings its own.")
+    ] = Network.resnet50,
     motion_prior: Annotated[
-        bool, _option("--motion-prior/--no-motion-prior", panel=_MODEL, text="Off is plain STM.")
+        bool,
+        _option(
+            "--motion-prior/--no-motion-prior",
+            panel=_MODEL,
+            text="Off is plain STM; to be said at every stage, --init does not bring it.",
+        ),
     ] = True,
     stride_in_1x1: Annotated[
         bool, _option("--stride-in-1x1", panel=_MODEL, text="The trunk is ResNet v1: strides in 1x1 convolutions.")
@@ -73,14 +84,14 @@ def train(
     init: Annotated[str | None, _option("--init", panel=_MODEL, text="Weights to start from: file or name.")] = None,
     trunk: Annotated[Path | None, _option("--trunk", panel=_MODEL, text="ImageNet weights of the trunk.")] = None,
     steps: Annotated[
-        int | None, _option("--steps", panel=_STAGE, text="Optimiser steps; 0: by --minutes.", min=0)
+        int | None, _option("--steps", panel=_STAGE, text="Optimiser steps; 0: as many as fit into --minutes.", min=0)
     ] = None,
-    batch: Annotated[str | None, _option("--batch", panel=_STAGE, text=f"Clips a step: {_SCHEDULE}")] = None,
-    size: Annotated[str | None, _option("--size", panel=_STAGE, text=f"Side of the crop: {_SCHEDULE}")] = None,
-    frames: Annotated[str | None, _option("--frames", panel=_STAGE, text=f"Frames of a clip: {_SCHEDULE}")] = None,
-    max_skip: Annotated[str | None, _option("--max-skip", panel=_STAGE, text=f"Longest skip: {_SCHEDULE}")] = None,
+    batch: Annotated[str | None, _option("--batch", panel=_STAGE, text="Clips a step; may change.")] = None,
+    size: Annotated[str | None, _option("--size", panel=_STAGE, text="Side of the crop; may change.")] = None,
+    frames: Annotated[str | None, _option("--frames", panel=_STAGE, text="Frames of a clip; may change.")] = None,
+    max_skip: Annotated[str | None, _option("--max-skip", panel=_STAGE, text="Longest skip; may change.")] = None,
     clip_share: Annotated[
-        str | None, _option("--clip-share", panel=_STAGE, text=f"Share of real clips: {_SCHEDULE}")
+        str | None, _option("--clip-share", panel=_STAGE, text="Share of real clips; may change.")
     ] = None,
     rate: Annotated[float | None, _option("--rate", panel=_STAGE, text="Learning rate of new layers.")] = None,
     ema: Annotated[float | None, _option("--ema", panel=_STAGE, text="Decay of the weights' average; 0: none.")] = None,
@@ -92,15 +103,25 @@ def train(
         _option("--step-every", panel=_STAGE, text="Frames a step in the sequence stage; 0: the video.", min=0),
     ] = None,
     minutes: Annotated[
-        float | None, _option("--minutes", panel=_RUN, text="Time, to which the run is fitted.", min=0)
+        float | None,
+        _option(
+            "--minutes",
+            panel=_RUN,
+            text="Of the whole run; it ends then, or with its --steps, whichever is first.",
+            min=0,
+        ),
     ] = None,
     resume: Annotated[bool, _option("--resume", panel=_RUN, text="Go on from the newest checkpoint.")] = False,
     seed: Annotated[int, _option("--seed", panel=_RUN, text="Of everything random.")] = 0,
     device: Annotated[str, _option("--device", panel=_RUN, text="cpu, cuda, cuda:N, mps, auto.")] = "auto",
     precision: Annotated[Precision, _option("--precision", panel=_RUN, text="Of the network.")] = Precision.float32,
     workers: Annotated[int | None, _option("--workers", panel=_RUN, text="Processes that draw clips.", min=0)] = None,
-    validate_every: Annotated[int, _option("--validate-every", panel=_RUN, text="Steps.", min=1)] = 1000,
-    validate_size: Annotated[int, _option("--validate-size", panel=_RUN, text="Shorter side.", min=0)] = 240,
+    validate_every: Annotated[
+        int, _option("--validate-every", panel=_RUN, text="Steps between two scorings of --hold-out.", min=1)
+    ] = 1000,
+    validate_size: Annotated[
+        int, _option("--validate-size", panel=_RUN, text="Shorter side of the frames in these.", min=0)
+    ] = 240,
     checkpoint_minutes: Annotated[
         float, _option("--checkpoint-minutes", panel=_RUN, text="Time between two.", min=0)
     ] = 5,
@@ -109,6 +130,8 @@ def train(
     tensorboard: Annotated[bool, _option("--tensorboard", panel=_RUN, text="Write its events too.")] = False,
 ) -> None:
     """Train one stage: static, clips or sequence; under torchrun on several devices or machines.
+
+    What may change over the run is written 192,256@0.4 (256 from 40 % of the run on) or 0.1..0.6 (along a line).
 
     The last line on stdout is the weights file, or of a run that was stopped its checkpoint.
     """

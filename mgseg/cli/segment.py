@@ -60,8 +60,8 @@ def segment(
         option(
             *("--mask", "-m"),
             panel=_MASKS,
-            text="Mask of the first frame (with --start: of that one); or FRAME=PATH, FRAME counted from 0 in the whole "
-            "clip (repeatable); or a folder of masks named like the pictures, of a video like 00012.png.",
+            text="Mask of the first frame (with --start: of that one); or FRAME=PATH, FRAME counted from 0 in the "
+            "whole clip (repeatable); or a folder of masks named like the pictures, of a video like 00012.png.",
             metavar="PATH|FRAME=PATH",
             show_default=False,
         ),

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mgseg.device import keep_freed_memory
+from mgseg.device import find_device, keep_freed_memory
 from mgseg.errors import OutputError, WeightsError
 from mgseg.model.encoders import Trunk
 from mgseg.model.folding import prepare_for_inference
@@ -196,12 +196,13 @@ def load_model(weights: str | Path = AUTO, device: torch.device | str | None = N
 
     Args:
         weights: a released name, a file, or "auto" (see `choose_weights`).
-        device: where to put it; by default a CUDA device where there is one, else the CPU.
+        device: where to put it, see `device.find_device`; the first there is by default.
 
     Raises:
+        DeviceError: no such device.
         WeightsError: not found, damaged, or of another architecture.
     """
-    place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    place = find_device(str(device or "auto"))
     model = load_network(choose_weights(place.type) if weights == AUTO else weights)
     return make_ready(model, place)
 

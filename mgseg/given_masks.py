@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mgseg.errors import InputError
-from mgseg.masks import MaskFile, object_ids, read_mask
+from mgseg.masks import VOID, MaskFile, object_ids, read_mask
 from mgseg.pictures import list_pictures
 from mgseg.video import ClipInfo
 
@@ -114,7 +114,9 @@ class GivenMasks:
         for number in object_ids(file.mask):
             colour = colours[3 * number : 3 * number + 3]
             if colour not in self._ids_of_colours:
-                free = next(i for i in range(1, 256) if i not in self._ids)
+                free = next((i for i in range(1, VOID) if i not in self._ids), None)
+                if free is None:
+                    raise InputError("the masks given have more than 254 objects between them")
                 self._ids_of_colours[colour] = free
                 self._ids.add(free)
             table[number] = self._ids_of_colours[colour]

@@ -98,6 +98,19 @@ def test_a_new_colour_is_a_new_object_beside_those_of_an_indexed_mask(run: Run, 
     assert (found[clip.masks[5] == 2] == 2).all()
 
 
+def test_more_objects_than_there_are_numbers_are_refused(run: Run, clip: Made, tmp_path: Path) -> None:
+    ids = np.zeros_like(clip.masks[0])
+    for number in range(1, 255):
+        y, x = divmod(number, 24)
+        ids[4 * y : 4 * y + 4, 4 * x : 4 * x + 4] = number
+    rgb = np.zeros((*ids.shape, 3), np.uint8)
+    rgb[:8, :8] = (1, 2, 3)  # no colour of DAVIS's palette
+    Image.fromarray(rgb).save(tmp_path / "b.png")
+    write_mask(tmp_path / "a.png", ids)
+    with pytest.raises(InputError, match="more than 254 objects"):
+        run(clip.path, {0: tmp_path / "a.png", 5: tmp_path / "b.png"})
+
+
 def test_colours_keep_their_ids_over_several_masks(run: Run, clip: Made, tmp_path: Path) -> None:
     colours = np.array([[0, 0, 0], [250, 0, 0], [0, 0, 250]], np.uint8)
     first, later = colours[clip.masks[0]], colours[np.where(clip.masks[5] == 2, 2, 0)]

@@ -1,4 +1,4 @@
-"""Masks: from PNG files as people make them to index maps, back to indexed PNG, one-hot planes, the palette.
+"""Masks: from PNG files as people make them to index maps, back to indexed PNG, the palette.
 
 A mask is a uint8 (H, W) index map: 0 background, 1-254 object ids, 255 void (unknown).
 """
@@ -121,19 +121,6 @@ def object_ids(mask: Mask) -> tuple[int, ...]:
     """The ids in a mask, ascending, without background and void."""
     counts = np.bincount(mask.ravel(), minlength=256)
     return tuple(int(i) for i in np.flatnonzero(counts[1:VOID]) + 1)
-
-
-def to_onehot(mask: Mask, ids: Sequence[int]) -> NDArray[np.bool_]:
-    """One plane per object: bool (N, H, W), in the order of `ids`. Void is in no plane."""
-    return mask[None] == np.asarray(ids, np.uint8)[:, None, None]
-
-
-def to_index(onehot: NDArray[np.bool_], ids: Sequence[int]) -> Mask:
-    """The index map of disjoint planes bool (N, H, W): uint8 (H, W). Where planes overlap the later wins."""
-    mask = np.zeros(onehot.shape[1:], np.uint8)
-    for plane, object_id in zip(onehot, ids, strict=True):
-        mask[plane] = object_id
-    return mask
 
 
 def _read(path: Path, clean: bool) -> MaskFile:

@@ -162,7 +162,6 @@ def test_sequences_are_read_whole_in_order_and_lazily(davis: Path) -> None:
     assert [round(float(frame.mean()) / BRIGHTNESS) for frame, _ in frames] == list(range(20))
     assert frames[0][0].shape == (HEIGHT, WIDTH, 3)
     assert frames[0][1].shape == (HEIGHT, WIDTH)
-    assert len(list(sequences.read(0, max_frames=4))) == 4
     (davis / "JPEGImages" / "bear" / "00005.jpg").write_bytes(b"")
     reader = sequences.read(0)
     assert len([next(reader) for _ in range(5)]) == 5  # the broken sixth has not been touched

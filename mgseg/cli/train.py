@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from mgseg.cli import console
+from mgseg.cli.options import option
 
 
 class Stage(StrEnum):
@@ -43,91 +44,85 @@ class Precision(StrEnum):
 _DATA, _MODEL, _STAGE, _RUN = "Data", "Model", "Changes to the preset", "Run"
 
 
-def _option(*names: str, panel: str, text: str, **more: Any) -> Any:
-    return typer.Option(*names, rich_help_panel=panel, help=text, **more)
-
-
 def train(
-    stage: Annotated[Stage, _option("--stage", panel=_RUN, text="What to train on.")],
+    stage: Annotated[Stage, option("--stage", panel=_RUN, text="What to train on.")],
     out: Annotated[
         Path,
-        _option(
-            "--out", panel=_RUN, text="Folder of the run: weights.pth, best.pth, checkpoints, log.jsonl, pictures."
-        ),
+        option("--out", panel=_RUN, text="Folder of the run: weights.pth, best.pth, checkpoints, log.jsonl, pictures."),
     ],
-    preset: Annotated[Preset, _option("--preset", panel=_RUN, text="The paper's numbers, or a short budget's.")] = (
+    preset: Annotated[Preset, option("--preset", panel=_RUN, text="The paper's numbers, or a short budget's.")] = (
         Preset.fast
     ),
     static: Annotated[
-        list[Path] | None, _option("--static", panel=_DATA, text="Folder of stills, or of several such; repeatable.")
+        list[Path] | None, option("--static", panel=_DATA, text="Folder of stills, or of several such; repeatable.")
     ] = None,
     clips: Annotated[
-        list[str] | None, _option("--clips", panel=_DATA, text="DATASET=FOLDER, as davis16=DAVIS; repeatable.")
+        list[str] | None, option("--clips", panel=_DATA, text="DATASET=FOLDER, as davis16=DAVIS; repeatable.")
     ] = None,
     hold_out: Annotated[
-        str, _option("--hold-out", panel=_DATA, text="Sequences to score, not to train on: NAME,NAME.")
+        str, option("--hold-out", panel=_DATA, text="Sequences to score, not to train on: NAME,NAME.")
     ] = "",
     model: Annotated[
-        Network, _option("--model", panel=_MODEL, text="The network; --init brings its own.")
+        Network, option("--model", panel=_MODEL, text="The network; --init brings its own.")
     ] = Network.resnet50,
     motion_prior: Annotated[
         bool,
-        _option(
+        option(
             "--motion-prior/--no-motion-prior",
             panel=_MODEL,
             text="Off is plain STM; to be said at every stage, --init does not bring it.",
         ),
     ] = True,
     stride_in_1x1: Annotated[
-        bool, _option("--stride-in-1x1", panel=_MODEL, text="The trunk is ResNet v1: strides in 1x1 convolutions.")
+        bool, option("--stride-in-1x1", panel=_MODEL, text="The trunk is ResNet v1: strides in 1x1 convolutions.")
     ] = False,
-    init: Annotated[str | None, _option("--init", panel=_MODEL, text="Weights to start from: file or name.")] = None,
-    trunk: Annotated[Path | None, _option("--trunk", panel=_MODEL, text="ImageNet weights of the trunk.")] = None,
+    init: Annotated[str | None, option("--init", panel=_MODEL, text="Weights to start from: file or name.")] = None,
+    trunk: Annotated[Path | None, option("--trunk", panel=_MODEL, text="ImageNet weights of the trunk.")] = None,
     steps: Annotated[
-        int | None, _option("--steps", panel=_STAGE, text="Optimiser steps; 0: as many as fit into --minutes.", min=0)
+        int | None, option("--steps", panel=_STAGE, text="Optimiser steps; 0: as many as fit into --minutes.", min=0)
     ] = None,
-    batch: Annotated[str | None, _option("--batch", panel=_STAGE, text="Clips a step; may change.")] = None,
-    size: Annotated[str | None, _option("--size", panel=_STAGE, text="Side of the crop; may change.")] = None,
-    frames: Annotated[str | None, _option("--frames", panel=_STAGE, text="Frames of a clip; may change.")] = None,
-    max_skip: Annotated[str | None, _option("--max-skip", panel=_STAGE, text="Longest skip; may change.")] = None,
+    batch: Annotated[str | None, option("--batch", panel=_STAGE, text="Clips a step; may change.")] = None,
+    size: Annotated[str | None, option("--size", panel=_STAGE, text="Side of the crop; may change.")] = None,
+    frames: Annotated[str | None, option("--frames", panel=_STAGE, text="Frames of a clip; may change.")] = None,
+    max_skip: Annotated[str | None, option("--max-skip", panel=_STAGE, text="Longest skip; may change.")] = None,
     clip_share: Annotated[
-        str | None, _option("--clip-share", panel=_STAGE, text="Share of real clips; may change.")
+        str | None, option("--clip-share", panel=_STAGE, text="Share of real clips; may change.")
     ] = None,
-    rate: Annotated[float | None, _option("--rate", panel=_STAGE, text="Learning rate of new layers.")] = None,
-    ema: Annotated[float | None, _option("--ema", panel=_STAGE, text="Decay of the weights' average; 0: none.")] = None,
+    rate: Annotated[float | None, option("--rate", panel=_STAGE, text="Learning rate of new layers.")] = None,
+    ema: Annotated[float | None, option("--ema", panel=_STAGE, text="Decay of the weights' average; 0: none.")] = None,
     max_frames: Annotated[
-        int | None, _option("--max-frames", panel=_STAGE, text="Frames of a video in the sequence stage.", min=0)
+        int | None, option("--max-frames", panel=_STAGE, text="Frames of a video in the sequence stage.", min=0)
     ] = None,
     step_every: Annotated[
         int | None,
-        _option("--step-every", panel=_STAGE, text="Frames a step in the sequence stage; 0: the video.", min=0),
+        option("--step-every", panel=_STAGE, text="Frames a step in the sequence stage; 0: the video.", min=0),
     ] = None,
     minutes: Annotated[
         float | None,
-        _option(
+        option(
             "--minutes",
             panel=_RUN,
             text="Of the whole run; it ends then, or with its --steps, whichever is first.",
             min=0,
         ),
     ] = None,
-    resume: Annotated[bool, _option("--resume", panel=_RUN, text="Go on from the newest checkpoint.")] = False,
-    seed: Annotated[int, _option("--seed", panel=_RUN, text="Of everything random.")] = 0,
-    device: Annotated[str, _option("--device", panel=_RUN, text="cpu, cuda, cuda:N, mps, auto.")] = "auto",
-    precision: Annotated[Precision, _option("--precision", panel=_RUN, text="Of the network.")] = Precision.float32,
-    workers: Annotated[int | None, _option("--workers", panel=_RUN, text="Processes that draw clips.", min=0)] = None,
+    resume: Annotated[bool, option("--resume", panel=_RUN, text="Go on from the newest checkpoint.")] = False,
+    seed: Annotated[int, option("--seed", panel=_RUN, text="Of everything random.")] = 0,
+    device: Annotated[str, option("--device", panel=_RUN, text="cpu, cuda, cuda:N, mps, auto.")] = "auto",
+    precision: Annotated[Precision, option("--precision", panel=_RUN, text="Of the network.")] = Precision.float32,
+    workers: Annotated[int | None, option("--workers", panel=_RUN, text="Processes that draw clips.", min=0)] = None,
     validate_every: Annotated[
-        int, _option("--validate-every", panel=_RUN, text="Steps between two scorings of --hold-out.", min=1)
+        int, option("--validate-every", panel=_RUN, text="Steps between two scorings of --hold-out.", min=1)
     ] = 1000,
     validate_size: Annotated[
-        int, _option("--validate-size", panel=_RUN, text="Shorter side of the frames in these.", min=0)
+        int, option("--validate-size", panel=_RUN, text="Shorter side of the frames in these.", min=0)
     ] = 240,
     checkpoint_minutes: Annotated[
-        float, _option("--checkpoint-minutes", panel=_RUN, text="Time between two.", min=0)
+        float, option("--checkpoint-minutes", panel=_RUN, text="Time between two.", min=0)
     ] = 5,
-    keep: Annotated[int, _option("--keep", panel=_RUN, text="Checkpoints kept.", min=1)] = 2,
-    log_every: Annotated[int, _option("--log-every", panel=_RUN, text="Steps in one line of the log.", min=1)] = 20,
-    tensorboard: Annotated[bool, _option("--tensorboard", panel=_RUN, text="Write its events too.")] = False,
+    keep: Annotated[int, option("--keep", panel=_RUN, text="Checkpoints kept.", min=1)] = 2,
+    log_every: Annotated[int, option("--log-every", panel=_RUN, text="Steps in one line of the log.", min=1)] = 20,
+    tensorboard: Annotated[bool, option("--tensorboard", panel=_RUN, text="Write its events too.")] = False,
 ) -> None:
     """Train one stage: static, clips or sequence; under torchrun on several devices or machines.
 

@@ -201,12 +201,12 @@ class Sequences:
     def __len__(self) -> int:
         return len(self.videos)
 
-    def read(self, index: int, max_frames: int | None = None) -> Iterator[tuple[UInt8Array, UInt8Array]]:
+    def read(self, index: int) -> Iterator[tuple[UInt8Array, UInt8Array]]:
         """Yield (frame uint8 (h, w, 3) RGB, mask uint8 (h, w)) of one video in order.
 
         Raises:
             DatasetError: a file is damaged or the sizes differ.
         """
         video = self.videos[index]
-        for frame in range(len(video.frames))[:max_frames]:
+        for frame in range(len(video.frames)):
             yield video.read(frame, single_object=self._single_object, shorter_side=self._shorter_side)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -95,16 +94,6 @@ class ClipBatch:
     masks: Tensor
     num_objects: int
     names: list[str]
-
-
-class ClipSource(Protocol):
-    """Anything that training clips can be drawn from."""
-
-    name: str
-
-    def __len__(self) -> int: ...
-
-    def draw(self, rng: np.random.Generator, request: ClipRequest) -> Scene: ...
 
 
 def render(scenes: Sequence[Scene], device: torch.device | str) -> ClipBatch:

@@ -86,7 +86,7 @@ def weights_folder() -> Path:
 
 
 def released_weights() -> dict[str, ReleasedWeights]:
-    """Return the released weights by name, best first."""
+    """Return the released weights by name, the largest network first."""
     index = weights_folder() / "released.json"
     if not index.is_file():
         return {}
@@ -101,11 +101,13 @@ def sha256_of(path: Path) -> str:
 
 
 def choose_weights(device_type: str) -> str:
-    """Return the name that "auto" stands for on a device: the largest model on a GPU, the lightest on a CPU."""
-    names = list(released_weights())
-    if not names:
+    """Return the name that "auto" stands for on a device: on a GPU the highest score, on a CPU the lightest network."""
+    released = released_weights()
+    if not released:
         raise WeightsError("no weights are released with this copy", "name a file with --weights")
-    return names[-1] if device_type == "cpu" else names[0]
+    if device_type == "cpu":
+        return list(released)[-1]
+    return max(released, key=lambda name: max(released[name].scores.values(), default=0.0))
 
 
 def find_weights(name_or_path: str | Path) -> Path:

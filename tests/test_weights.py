@@ -31,9 +31,12 @@ def file(model, tmp_path) -> Path:
     return tmp_path / "model.pth"
 
 
-def release(folder: Path, monkeypatch, *names: str) -> None:
+def release(folder: Path, monkeypatch, **scores: float) -> None:
     """Make `folder` the folder of released weights."""
-    entries = [{"name": n, "file": f"{n}.pth", "sha256": weights.sha256_of(folder / f"{n}.pth")} for n in names]
+    entries = [
+        {"name": n, "file": f"{n}.pth", "sha256": weights.sha256_of(folder / f"{n}.pth"), "scores": {"val": score}}
+        for n, score in scores.items()
+    ]
     (folder / "released.json").write_text(json.dumps(entries))
     monkeypatch.setattr(weights, "weights_folder", lambda: folder)
 
@@ -65,7 +68,7 @@ def test_export_is_half_the_size_without_training_state(model, tmp_path):
 
 
 def test_released_names_are_found_and_their_hash_is_checked(model, file, monkeypatch):
-    release(file.parent, monkeypatch, "model")
+    release(file.parent, monkeypatch, model=60.0)
     assert weights.find_weights("model") == file
     assert same(weights.load_network("model"), model)
     assert weights.load_model("auto", "cpu").config == CONFIG
@@ -78,14 +81,15 @@ def test_released_names_are_found_and_their_hash_is_checked(model, file, monkeyp
         weights.find_weights("model")
 
 
-def test_auto_is_the_first_released_on_a_gpu_and_the_last_on_a_cpu(file, monkeypatch):
-    (file.parent / "big.pth").write_bytes(b"")
-    release(file.parent, monkeypatch, "big", "model")
-    assert (weights.choose_weights("cuda"), weights.choose_weights("cpu")) == ("big", "model")
+def test_auto_is_the_best_on_a_gpu_and_the_lightest_on_a_cpu(file, monkeypatch):
+    for name in ("large", "middle"):
+        (file.parent / f"{name}.pth").write_bytes(b"")
+    release(file.parent, monkeypatch, large=70.0, middle=80.0, model=60.0)
+    assert (weights.choose_weights("cuda"), weights.choose_weights("cpu")) == ("middle", "model")
 
 
 def test_the_command_line_says_which_weights_auto_stands_for(file, monkeypatch, capsys):
-    release(file.parent, monkeypatch, "model")
+    release(file.parent, monkeypatch, model=60.0)
     assert name_weights("auto", "cpu") == "model"
     assert "weights: model, for cpu" in capsys.readouterr().err
     assert name_weights("mine.pth", "cpu") == "mine.pth"
@@ -139,7 +143,7 @@ def test_other_architectures_and_formats_are_refused(file, change, says):
 
 
 def test_no_such_weights_names_the_released_ones(file, monkeypatch):
-    release(file.parent, monkeypatch, "model")
+    release(file.parent, monkeypatch, model=60.0)
     with pytest.raises(WeightsError, match="nowhere") as error:
         weights.find_weights("nowhere")
     assert "model" in (error.value.hint or "")

@@ -32,13 +32,27 @@ def read_memory(query_key: Tensor, keys: Tensor, values: Tensor, max_elements: i
     height, width = query_key.shape[-2:]
     query = query_key.flatten(2).transpose(1, 2).unsqueeze(1) / math.sqrt(key_dim)  # (B, 1, h * w, Ck)
     chunk = max(1, max_elements // (batch * num_objects * length))
+    on_cpu = query.device.type == "cpu" and not (query.requires_grad or keys.requires_grad)
+    scratch = None
+    if on_cpu and not torch.is_autocast_enabled("cpu"):
+        # One size, however many frames there are: blocks that grow with them would leave holes all over the heap.
+        scratch = query.new_empty(2, max(max_elements, batch * num_objects * length))
     parts = []
     for piece in query.split(chunk, dim=2):
-        weights = torch.matmul(piece, keys).softmax(dim=-1)  # (B, N, chunk, L)
-        if weights.device.type == "cpu" and not weights.requires_grad:
+        weights = _weights(piece, keys, scratch)
+        if on_cpu:
             F.threshold(weights, NEGLIGIBLE, 0.0, inplace=True)
         parts.append(torch.matmul(values, weights.transpose(-1, -2)))  # (B, N, Cv, chunk)
     return torch.cat(parts, dim=-1).unflatten(-1, (height, width))
+
+
+def _weights(piece: Tensor, keys: Tensor, scratch: Tensor | None) -> Tensor:
+    """Return the softmax over the memory for some query positions, (B, N, chunk, L), in `scratch` where it is given."""
+    if scratch is None:
+        return torch.matmul(piece, keys).softmax(dim=-1)
+    shape = (*keys.shape[:2], piece.shape[2], keys.shape[3])
+    products, weights = (part[: math.prod(shape)].view(shape) for part in scratch)
+    return torch.softmax(torch.matmul(piece, keys, out=products), dim=-1, out=weights)
 
 
 class MemoryBank:

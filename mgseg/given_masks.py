@@ -27,7 +27,7 @@ class GivenMasks:
         end: first frame that will not.
         clean: see `read_mask`.
         resize: see `read_mask`.
-        keep_empty: masks without any object say something once there are objects: that none is there.
+        zero_is_background: 0 in a later mask says background, so that a mask without any object says something, too.
 
     Raises:
         InputError: a mask cannot be used, or there is no frame for it.
@@ -42,10 +42,11 @@ class GivenMasks:
         *,
         clean: bool = False,
         resize: bool = False,
-        keep_empty: bool = False,
+        zero_is_background: bool = False,
     ) -> None:
         self._size = (info.height, info.width)
         self._clean, self._resize = clean, resize
+        self.zero_is_background = zero_is_background
         self._ids: set[int] = set()  # in any mask
         self._ids_of_colours: dict[bytes, int] = {}
         self.palette: bytes | None = None
@@ -58,8 +59,9 @@ class GivenMasks:
         for number, source in sorted(self._sources.items(), key=lambda item: item[0] or 0):
             _check_frame(number, source, info, start, end)
             mask = self._read(source)
-            self._ids.update(object_ids(mask))
-            if not object_ids(mask) and not (keep_empty and self._ids):
+            ids = object_ids(mask)
+            self._ids.update(ids)
+            if not ids and not (zero_is_background and self._ids):
                 del self._sources[number]
             self.checksum = zlib.crc32(mask.tobytes(), zlib.crc32(str(number).encode(), self.checksum))
         if not self._ids:

@@ -132,7 +132,13 @@ def segment_clip(
     clip, outputs, span = Path(clip), outputs or Outputs(), span or Span()
     info = probe(clip)
     given = GivenMasks(
-        masks, info, span.start, span.end, clean=clean_masks, resize=resize_masks, keep_empty=zero_is_background
+        masks,
+        info,
+        span.start,
+        span.end,
+        clean=clean_masks,
+        resize=resize_masks,
+        zero_is_background=zero_is_background,
     )
     outputs.check(clip, *given.paths, *(path.parent for path in given.paths))
     if outputs.overlay:
@@ -142,15 +148,13 @@ def segment_clip(
     options = options or SegmenterOptions()
     options = replace(options, precision=find_precision(precision or options.precision, place))
     segmenter = Segmenter(model or load_model(weights, place), options, place)
-    settings = _settings(info, given, outputs, span, segmenter, zero_is_background)
+    settings = _settings(info, given, outputs, span, segmenter)
     if outputs.resume and outputs.masks:
         check_settings(outputs.masks, settings)
-    return _Run(info, given, outputs, span, segmenter, settings, zero_is_background, on_mask, progress).run()
+    return _Run(info, given, outputs, span, segmenter, settings, on_mask, progress).run()
 
 
-def _settings(
-    info: ClipInfo, given: GivenMasks, outputs: Outputs, span: Span, segmenter: Segmenter, zero_is_background: bool
-) -> Settings:
+def _settings(info: ClipInfo, given: GivenMasks, outputs: Outputs, span: Span, segmenter: Segmenter) -> Settings:
     """All that decides what stands in the masks, and which pictures stand beside them."""
     options = asdict(segmenter.options)
     del options["objects_at_once"]
@@ -158,7 +162,7 @@ def _settings(
     return {
         "clip": f"{info.path.name}, {info.width}x{info.height}",
         "given masks": given.checksum,
-        "zero is background": zero_is_background,
+        "zero is background": given.zero_is_background,
         "start": str(span.start),
         "weights": f"{weights:.6g}",  # six digits stand against another machine's rounding
         "scores": outputs.scores is not None,
@@ -177,7 +181,6 @@ class _Run:
     span: Span
     segmenter: Segmenter
     settings: Settings
-    zero_is_background: bool
     on_mask: OnMask | None
     progress: Progress | None
     done: int = 0
@@ -262,7 +265,7 @@ class _Run:
         elif known is not None:
             mask = self.segmenter.recall(frame.image, known, given)
         else:
-            mask = self.segmenter.step(frame.image, given, zero_is_background=self.zero_is_background)
+            mask = self.segmenter.step(frame.image, given, zero_is_background=self.given.zero_is_background)
         scores = None
         if self.outputs.scores and known is None:
             planes = (self.segmenter.probabilities[1:] * 255 + 0.5).astype(np.uint8)

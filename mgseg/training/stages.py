@@ -61,7 +61,7 @@ class StageConfig:
     max_skip: Schedule = field(default_factory=lambda: steps(5))
     clip_share: Schedule = field(default_factory=lambda: steps(0))
     augmentation: Literal["stm", "strong"] = "stm"
-    object_weights: tuple[tuple[int, float], ...] = ((1, 0.6), (2, 0.3), (3, 0.1))
+    object_weights: tuple[tuple[int, float], ...] = ((MAX_OBJECTS, 1.0),)
     optimizer: Literal["adam", "adamw"] = "adam"
     rate: float = 1e-5
     trunk_rate: float = 1.0
@@ -92,10 +92,10 @@ def _check(holds: bool, rule: str) -> None:
 
 
 _FIVE_MORE_EVERY_20_EPOCHS = steps(5, *((5.0 * i, (i - 1) / 13) for i in range(2, 6)))  # of 260, STM
-_UP_TO_3 = ((MAX_OBJECTS, 1.0),)  # every object that a clip has, as far as there is room (STM)
 _short = partial(  # what the three stages of a short budget share
     StageConfig,
     augmentation="strong",
+    object_weights=((1, 0.6), (2, 0.3), (3, 0.1)),
     optimizer="adamw",
     trunk_rate=0.25,
     weight_decay=0.01,
@@ -109,14 +109,13 @@ STAGES: dict[str, dict[str, StageConfig]] = {
     # The paper's and STM's: Adam at 1e-5, batch 4, crops of 384, cross-entropy, frozen batch norm. The papers
     # give no number of steps for the stills; for the clips 260 epochs of YouTube-VOS's 3471 videos.
     "faithful": {
-        "static": StageConfig("static", 300_000, steps(4), steps(384), object_weights=_UP_TO_3),
+        "static": StageConfig("static", 300_000, steps(4), steps(384)),
         "clips": StageConfig(
             "clips",
             225_000,
             steps(4),
             steps(384),
             max_skip=_FIVE_MORE_EVERY_20_EPOCHS,
-            object_weights=_UP_TO_3,
             clip_share=steps(1),
         ),
         "sequence": StageConfig("sequence", 3_471, steps(8), steps(0)),

@@ -125,9 +125,9 @@ class _Run:
         if not self.processes.is_main:
             return
         self._picture = result.picture
-        known = {record.get("message") for record in self.log.records}  # each process that draws finds it for itself
-        for problem in sorted(set(result.problems) - known):
-            self._write("problem", message=problem)
+        for problem in result.problems:  # each process that draws finds it for itself
+            if not any(record.get("message") == problem for record in self.log.records):
+                self._write("problem", message=problem)
         self.log.add(result.values)
         if self.step % self.options.log_every == 0:
             self._write_means(result.plan)

@@ -36,7 +36,7 @@ def read_memory(query_key: Tensor, keys: Tensor, values: Tensor, max_elements: i
     scratch = None
     if on_cpu and not torch.is_autocast_enabled("cpu"):
         # One size, however many frames there are: blocks that grow with them would leave holes all over the heap.
-        scratch = query.new_empty(2, max(max_elements, batch * num_objects * length))
+        scratch = query.new_empty(max(max_elements, batch * num_objects * length))
     parts = []
     for piece in query.split(chunk, dim=2):
         weights = _weights(piece, keys, scratch)
@@ -51,8 +51,9 @@ def _weights(piece: Tensor, keys: Tensor, scratch: Tensor | None) -> Tensor:
     if scratch is None:
         return torch.matmul(piece, keys).softmax(dim=-1)
     shape = (*keys.shape[:2], piece.shape[2], keys.shape[3])
-    products, weights = (part[: math.prod(shape)].view(shape) for part in scratch)
-    return torch.softmax(torch.matmul(piece, keys, out=products), dim=-1, out=weights)
+    weights = scratch[: math.prod(shape)].view(shape)
+    torch.matmul(piece, keys, out=weights)
+    return torch.softmax(weights, dim=-1, out=weights)
 
 
 class MemoryBank:

@@ -18,6 +18,7 @@ _OUT, _IN, _KERNEL = 4, 6, 3  # sides of a tile of the output, of the input it d
 _POINTS = (0.0, 0.75, -0.75, 1.5, -1.5)  # and infinity
 _TILES = 108  # worked on at a time, so that they stay in the cache
 _MIN_CHANNELS = 128  # below, the changes of basis cost what the products save
+_KERNEL_NUMBERS = 5 * 2**20  # of a kernel in the other basis held at a time; larger ones go by some of their outputs
 _PRODUCTS_A_TILE = 2500  # of in_channels * out_channels, else the change of the kernel's basis does not pay
 
 
@@ -99,21 +100,24 @@ def _convolve(
 ) -> Tensor:
     batch, channels, height, width = x.shape
     rows, columns = _tile_grid(x)
-    kernel = (_OF_KERNEL @ weight.permute(2, 3, 1, 0).reshape(_KERNEL**2, -1)).view(_IN**2, channels, -1)
     size = (batch, len(weight), rows * _OUT, columns * _OUT)
     if onto is not None and onto.shape == size and onto.is_contiguous(memory_format=torch.channels_last):
         y = onto
     else:
         y = torch.empty(size, dtype=x.dtype, memory_format=torch.channels_last)
     tiled = y.permute(0, 2, 3, 1).view(batch, rows, _OUT, columns, _OUT, -1)
-    for block in _blocks(batch, rows, columns):
-        tiles = _tiles(x, block, 1, rectify)
-        products = torch.bmm(_change_basis(_OF_INPUT, tiles), kernel)
-        part = (_TO_OUTPUT @ products.flatten(1)).view(_OUT, _OUT, *tiles.shape[:3], -1)
-        if bias is not None:
-            part += bias
-        part = part.permute(2, 3, 0, 4, 1, 5)
-        tiled[block] = tiled[block] + part if y is onto else part
+    for outputs in torch.arange(len(weight)).split(max(1, _KERNEL_NUMBERS // (_IN**2 * channels))):
+        here = slice(int(outputs[0]), int(outputs[-1]) + 1)
+        kernel = _OF_KERNEL @ weight[here].permute(2, 3, 1, 0).reshape(_KERNEL**2, -1)
+        for block in _blocks(batch, rows, columns):
+            tiles = _tiles(x, block, 1, rectify)
+            products = torch.bmm(_change_basis(_OF_INPUT, tiles), kernel.view(_IN**2, channels, -1))
+            part = (_TO_OUTPUT @ products.flatten(1)).view(_OUT, _OUT, *tiles.shape[:3], -1)
+            if bias is not None:
+                part += bias[here]
+            part = part.permute(2, 3, 0, 4, 1, 5)
+            target = tiled[block][..., here]
+            target.copy_(target + part if y is onto else part)
     if y.shape[2:] != x.shape[2:]:
         y = y[:, :, :height, :width].clone(memory_format=torch.channels_last)
     return y if onto is None or y is onto else y.add_(onto)

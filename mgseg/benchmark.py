@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
+from mgseg.device import denormals_as_zero
 from mgseg.errors import InputError
 from mgseg.masks import write_mask
 from mgseg.model.network import PRESETS, MotionGuidedSTM
@@ -93,15 +94,16 @@ def run_benchmark(options: BenchOptions) -> dict[str, Any]:
     """
     options.check()
     network = _network(options)
-    with torch.inference_mode():
+    parameters = sum(p.numel() for p in network.parameters())
+    with torch.inference_mode(), denormals_as_zero():
         plain, probs = _measure(_start_plain(network, options), options, plain=True) if options.plain else ({}, [])
-        network = make_ready(network, options.place)
+        network = make_ready(network, options.place, options.precision)
         ours, masks = _measure(_start_ours(network, options), options, plain=False)
         report = {
             "options": asdict(options),
             "threads": torch.get_num_threads(),
             "torch": torch.__version__,
-            "parameters": sum(p.numel() for p in network.parameters()),
+            "parameters": parameters,
             **ours,
             "frames_a_second": 1 / ours["seconds_a_frame"],
             "parts": {**_network_parts(network, options), **_file_parts(options)},
@@ -195,7 +197,8 @@ def _network_parts(network: MotionGuidedSTM, options: BenchOptions) -> dict[str,
     """Time the parts of a step by themselves, in seconds."""
     image = _as_tensor(next(_frames(options)), options)
     masks = image.new_zeros(1, options.objects, *image.shape[-2:])
-    with torch.autocast(options.place.type, PRECISIONS[options.precision], options.precision != "float32"):
+    dtype = PRECISIONS[options.precision]
+    with torch.autocast(options.place.type, dtype, dtype != torch.float32):
         keys, values = (
             x.flatten(3).repeat(1, 1, 1, options.memory_frames) for x in network.encode_memory(image, masks)
         )
@@ -259,8 +262,8 @@ def _peak_here(options: BenchOptions, plain: bool, threads: int) -> int:
     torch.set_num_threads(threads)
     network = _network(options)
     if not plain:
-        network = make_ready(network, options.place)
-    with torch.inference_mode():
+        network = make_ready(network, options.place, options.precision)
+    with torch.inference_mode(), denormals_as_zero():
         network.encode_query(torch.zeros(1, 3, 32, 32, device=options.place))  # libraries make room for themselves
         if options.place.type == "cuda":
             before = torch.cuda.memory_allocated(options.place)

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 import torch
 
-PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+INT8 = "int8"  # the convolutions of a model loaded for it; all else is float32
+PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16, INT8: torch.float32}
 
 
 @dataclass(frozen=True)
@@ -16,7 +17,8 @@ class SegmenterOptions:
         memory_every: every how many frames one is kept in memory.
         memory_size: how many of those are kept at most, beside given masks and the previous frame; 0: no bound.
         flip: average with the mirrored clip; twice the work.
-        precision: "float32", "bfloat16" or "float16", of the network's arithmetic.
+        precision: "float32", "bfloat16", "float16" or "int8", of the network's arithmetic; a model for int8 is loaded
+            with `load_model(..., precision="int8")`.
         objects_at_once: how many objects go through the network together; bounds memory, not results. None: eight;
             on a CPU one, which for three objects takes half the memory and an eighth more time.
     """

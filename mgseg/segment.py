@@ -147,7 +147,7 @@ def segment_clip(
     place = find_device(device)
     options = options or SegmenterOptions()
     options = replace(options, precision=find_precision(precision or options.precision, place))
-    segmenter = Segmenter(model or load_model(weights, place), options, place)
+    segmenter = Segmenter(model or load_model(weights, place, options.precision), options, place)
     settings = _settings(info, given, outputs, span, segmenter)
     if outputs.resume and outputs.masks:
         check_settings(outputs.masks, settings)

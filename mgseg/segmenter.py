@@ -14,13 +14,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from mgseg.device import is_out_of_memory
+from mgseg.device import denormals_as_zero, is_out_of_memory
 from mgseg.errors import DeviceError, InputError
 from mgseg.masks import VOID, object_ids
 from mgseg.model.decoder import joint_probabilities
+from mgseg.model.int8 import is_int8
 from mgseg.model.memory import CHUNK_ELEMENTS, MemoryBank
 from mgseg.model.network import MotionGuidedSTM, other_objects, pad_to_stride, unpad
-from mgseg.options import PRECISIONS
+from mgseg.options import INT8, PRECISIONS
 from mgseg.options import SegmenterOptions as SegmenterOptions  # its public place
 from mgseg.scaling import argmax_at, network_size, resize
 
@@ -53,7 +54,8 @@ class Segmenter:
 
     Raises:
         DeviceError: in `start` and `step`, when the device's memory does not suffice.
-        InputError: in `start` and `step`, for a frame or mask of another shape, type or size.
+        InputError: in `start` and `step`, for a frame or mask of another shape, type or size; here, where the model is
+            of int8 and the options are not, or the other way round.
     """
 
     def __init__(
@@ -63,6 +65,10 @@ class Segmenter:
         device: torch.device | str | None = None,
     ) -> None:
         self.options = options or SegmenterOptions()
+        if is_int8(model) != (self.options.precision == INT8):
+            found = "is" if is_int8(model) else "is not"
+            hint = 'load_model(..., precision="int8") goes with SegmenterOptions(precision="int8"), and neither without'
+            raise InputError(f"the precision is {self.options.precision}, but the model {found} one of int8", hint)
         self.device = torch.device(device) if device is not None else model.mean.device
         self.model = model.to(self.device).eval()
         self._at_once = self.options.objects_at_once or (1 if self.device.type == "cpu" else 8)
@@ -204,7 +210,8 @@ class Segmenter:
 
     def _compute(self, work: Callable[[], T]) -> T:
         dtype = PRECISIONS[self.options.precision]
-        with torch.inference_mode(), torch.autocast(self.device.type, dtype=dtype, enabled=dtype != torch.float32):
+        autocast = torch.autocast(self.device.type, dtype=dtype, enabled=dtype != torch.float32)
+        with torch.inference_mode(), autocast, denormals_as_zero():
             return work()
 
     def _to_network(self, frame: NDArray[np.uint8]) -> Tensor:

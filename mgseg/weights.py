@@ -18,11 +18,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mgseg.device import find_device, keep_freed_memory
+from mgseg.device import denormals_as_zero, find_device, find_precision, keep_freed_memory
 from mgseg.errors import OutputError, WeightsError
 from mgseg.model.encoders import Trunk
 from mgseg.model.folding import prepare_for_inference
 from mgseg.model.network import ModelConfig, MotionGuidedSTM
+from mgseg.options import INT8
 
 FORMAT = 1
 AUTO = "auto"
@@ -191,7 +192,9 @@ def load_network(weights: str | Path) -> MotionGuidedSTM:
     return build_model(path, read_checkpoint(path))
 
 
-def load_model(weights: str | Path = AUTO, device: torch.device | str | None = None) -> MotionGuidedSTM:
+def load_model(
+    weights: str | Path = AUTO, device: torch.device | str | None = None, precision: str = "float32"
+) -> MotionGuidedSTM:
     """Load a model for inference: its batch norms are folded into the convolutions.
 
     For a CPU it also sets the process up to keep freed memory (see `device.keep_freed_memory`).
@@ -199,21 +202,24 @@ def load_model(weights: str | Path = AUTO, device: torch.device | str | None = N
     Args:
         weights: a released name, a file, or "auto" (see `choose_weights`).
         device: where to put it, see `device.find_device`; the first there is by default.
+        precision: that it will run in; only "int8" makes another model of it.
 
     Raises:
-        DeviceError: no such device.
+        DeviceError: no such device, or one that does not compute in int8.
         WeightsError: not found, damaged, or of another architecture.
     """
     place = find_device(str(device or "auto"))
-    model = load_network(choose_weights(place.type) if weights == AUTO else weights)
-    return make_ready(model, place)
+    find_precision(precision, place)
+    with denormals_as_zero():  # for the threads that torch may start here
+        model = load_network(choose_weights(place.type) if weights == AUTO else weights)
+        return make_ready(model, place, precision)
 
 
-def make_ready(model: MotionGuidedSTM, place: torch.device) -> MotionGuidedSTM:
+def make_ready(model: MotionGuidedSTM, place: torch.device, precision: str = "float32") -> MotionGuidedSTM:
     """Make a network, in place, and the process ready for inference on a device; see `load_model`."""
     if place.type == "cpu":
         keep_freed_memory()
-    return prepare_for_inference(model).to(place)
+    return prepare_for_inference(model, int8=precision == INT8).to(place)
 
 
 def save_weights(

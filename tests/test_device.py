@@ -4,8 +4,9 @@ import subprocess
 import sys
 
 import pytest
+import torch
 
-from mgseg.device import find_device
+from mgseg.device import denormals_as_zero, find_device
 from mgseg.errors import DeviceError
 
 COUNT_PAGE_FAULTS = """
@@ -39,3 +40,31 @@ def test_freed_memory_is_used_again_instead_of_fetched_anew():
     found = subprocess.run([sys.executable, "-c", COUNT_PAGE_FAULTS], capture_output=True, text=True, check=True)
     before, after = map(int, found.stdout.split())
     assert after < before / 10
+
+
+@pytest.mark.parametrize("before", [False, True])
+def test_denormal_numbers_are_zero_inside_and_afterwards_what_they_were(before):
+    def product():
+        return float(torch.tensor(1e-30) * torch.tensor(1e-10))
+
+    torch.set_flush_denormal(before)
+    try:
+        with denormals_as_zero():
+            assert product() == 0
+        assert (product() == 0) == before
+    finally:
+        torch.set_flush_denormal(False)
+
+
+HAS_DENORMALS = """
+import torch
+from mgseg.device import denormals_as_zero
+with denormals_as_zero():
+    whole = torch.full((1 << 20,), 1e-30) * 1e-10  # by all threads
+print(int((whole != 0).sum()), torch.get_num_threads())
+"""
+
+
+def test_the_threads_that_start_inside_take_them_for_zero_too():
+    found = subprocess.run([sys.executable, "-c", HAS_DENORMALS], capture_output=True, text=True, check=True)
+    assert found.stdout.split()[0] == "0"

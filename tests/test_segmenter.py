@@ -185,7 +185,7 @@ def test_a_first_mask_without_objects_is_refused(model, frames):
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"size": -1}, {"memory_every": 0}, {"precision": "int8"}, {"objects_at_once": 0}, {"memory_size": -2}]
+    "wrong", [{"size": -1}, {"memory_every": 0}, {"precision": "int4"}, {"objects_at_once": 0}, {"memory_size": -2}]
 )
 def test_options_out_of_range_are_refused(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):

@@ -17,6 +17,7 @@ class Precision(StrEnum):
     float32 = "float32"
     bfloat16 = "bfloat16"
     float16 = "float16"
+    int8 = "int8"
 
 
 def option(*names: str, panel: str, text: str, **more: Any) -> Any:
@@ -27,7 +28,12 @@ def option(*names: str, panel: str, text: str, **more: Any) -> Any:
 Weights = Annotated[str, option("--weights", panel=_NETWORK, text="A name from `mgseg weights list`, or a file.")]
 Device = Annotated[str, option("--device", panel=_NETWORK, text="auto, cpu, cuda, cuda:N or mps.")]
 Arithmetic = Annotated[
-    Precision, option("--precision", panel=_NETWORK, text="Of the arithmetic; auto: what suits the device.")
+    Precision,
+    option(
+        "--precision",
+        panel=_NETWORK,
+        text="Of the arithmetic; auto: what suits the device. int8: on a CPU, faster, a little worse.",
+    ),
 ]
 Size = Annotated[
     int, option("--size", panel=_NETWORK, text="Shorter side that the network sees; 0: the clip's own.", min=0)

@@ -95,7 +95,7 @@ def run_split(
     mine = split.only(plan[rank]).sequences
     total, done, network, start = sum(len(sequence.frames) for sequence in mine), 0, 0.0, perf_counter()
     if mine:
-        segmenter = Segmenter(model or load_model(path or weights, place), options, place)
+        segmenter = Segmenter(model or load_model(path or weights, place, options.precision), options, place)
         start = perf_counter()
     for sequence in mine:
         for seconds in _run_sequence(sequence, segmenter, output, any_id=split.protocol == "davis16"):

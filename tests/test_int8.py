@@ -90,6 +90,15 @@ def test_a_map_of_zeros_gives_the_bias() -> None:
 
 
 @needs_int8
+@pytest.mark.parametrize("wild", [float("nan"), float("inf"), -float("inf")])
+def test_numbers_that_are_not_finite_end_no_run(wild: float) -> None:
+    x = torch.rand(1, 8, 6, 6)
+    x[0, 0, 0, 0] = wild
+    with torch.inference_mode():
+        assert Int8Conv2d(nn.Conv2d(8, 16, 1))(x).shape == (1, 16, 6, 6)
+
+
+@needs_int8
 @pytest.mark.parametrize("trunk", ["resnet50", "mobilenet_v2"])
 def test_both_networks_change_by_rounding_alone(trunk: str) -> None:
     torch.manual_seed(0)

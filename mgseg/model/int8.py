@@ -81,7 +81,7 @@ class Int8Conv2d(nn.Module):
 
 def _round(x: Tensor) -> tuple[Tensor, float, int]:
     """Return a map as uint8, what a step of it stands for, and which of its numbers is 0."""
-    low, high = min(float(x.amin()), 0.0), max(float(x.amax()), 0.0)
+    low, high = (float(bound.nan_to_num()) for bound in (x.amin().clamp(max=0), x.amax().clamp(min=0)))
     scale = max((high - low) / _STEPS, torch.finfo(torch.float32).tiny)
     zero = round(-low / scale)
     # Truncated to integers, so with nearly a half on top; with a whole one, rounding could lead beyond the last step.

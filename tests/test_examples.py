@@ -21,8 +21,8 @@ EXAMPLES = Path(__file__).parents[1] / "examples"
 def test_the_clip_is_short_small_and_whole() -> None:
     clip = EXAMPLES / "bunny.mp4"
     info = probe(clip)
-    assert (info.width, info.height, info.rate, info.num_frames) == (854, 480, Fraction(25), 80)
-    assert sum(1 for _ in read_frames(clip)) == 80
+    assert (info.width, info.height, info.rate, info.num_frames) == (854, 480, Fraction(25), 76)
+    assert sum(1 for _ in read_frames(clip)) == 76
     assert clip.stat().st_size < 1_000_000
 
 
@@ -34,7 +34,7 @@ def test_a_mask_is_one_object_in_the_colours_of_davis(name: str) -> None:
     assert mask.palette[:6] == DAVIS_PALETTE[:6]
 
 
-@pytest.mark.parametrize(("name", "index"), [("bunny.png", 0), ("bunny_last.png", 79)])
+@pytest.mark.parametrize(("name", "index"), [("bunny.png", 0), ("bunny_last.png", 75)])
 def test_a_mask_lies_on_the_rabbit(name: str, index: int) -> None:
     frame = list(read_frames(EXAMPLES / "bunny.mp4"))[index].image.astype(int)
     rabbit = read_mask(EXAMPLES / name).mask == 1

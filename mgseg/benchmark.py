@@ -19,9 +19,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import FlopCounterMode, conv_flop_count
 
-from mgseg.device import denormals_as_zero
+from mgseg.device import denormals_as_zero, has_int8
 from mgseg.errors import InputError
 from mgseg.masks import write_mask
 from mgseg.model.network import PRESETS, MotionGuidedSTM
@@ -240,8 +240,13 @@ def _median_seconds(run: Callable[[], Any], options: BenchOptions) -> float:
 
 
 def _gflops(run: Callable[[], Any]) -> float:
-    """Count the floating-point operations of `run` in 1e9; a multiplication and its addition are two."""
-    with FlopCounterMode(display=False) as counter:
+    """Count the operations of `run` in 1e9, of integers too; a multiplication and its addition are two."""
+
+    def count_int8(x: Any, scale: Any, zero: Any, weight: Any, *_: Any, out_shape: Any, **__: Any) -> int:
+        return conv_flop_count(x, weight, out_shape)
+
+    also = {torch.ops.onednn.qconv2d_pointwise: count_int8} if has_int8() else {}
+    with FlopCounterMode(display=False, custom_mapping=also) as counter:
         run()
     return counter.get_total_flops() / 1e9
 

@@ -156,10 +156,13 @@ def test_the_commands_run_in_it(clip: Any, tiny_weights: Any, tmp_path: Any) -> 
     found = CliRunner().invoke(app, arguments)
     assert found.exit_code == 0, found.stderr
     assert len(list((tmp_path / "out").iterdir())) == len(clip.frames)
-    found = CliRunner().invoke(app, ["bench", "--size", "32x64", "--repeats", "1", "--json", *common])
+    bench = ["bench", "--size", "32x64", "--repeats", "1", "--json", *common]
+    found = CliRunner().invoke(app, bench)
     report = json.loads(found.stdout)
     assert found.exit_code == 0  # masks may differ from the plain form's
     assert report["options"]["precision"] == "int8"
+    whole = json.loads(CliRunner().invoke(app, [*bench[:-1], "float32"]).stdout)
+    assert report["gflops"] == whole["gflops"]  # as many operations, on other numbers
     assert report["parameters"] == sum(p.numel() for p in load_network(tiny_weights).parameters())
 
 

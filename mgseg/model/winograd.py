@@ -106,8 +106,9 @@ def _convolve(
     else:
         y = torch.empty(size, dtype=x.dtype, memory_format=torch.channels_last)
     tiled = y.permute(0, 2, 3, 1).view(batch, rows, _OUT, columns, _OUT, -1)
-    for outputs in torch.arange(len(weight)).split(max(1, _KERNEL_NUMBERS // (_IN**2 * channels))):
-        here = slice(int(outputs[0]), int(outputs[-1]) + 1)
+    at_once = max(1, _KERNEL_NUMBERS // (_IN**2 * channels))
+    for first in range(0, len(weight), at_once):
+        here = slice(first, first + at_once)
         kernel = _OF_KERNEL @ weight[here].permute(2, 3, 1, 0).reshape(_KERNEL**2, -1)
         for block in _blocks(batch, rows, columns):
             tiles = _tiles(x, block, 1, rectify)

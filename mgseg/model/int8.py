@@ -17,7 +17,7 @@ from mgseg.model.trunks import InvertedResidual
 
 _STEPS = 255
 _RELU6_SCALE = 6 / _STEPS  # what a step of a map that stays integer stands for
-_MIN_PRODUCTS = 200  # for each number of the input; below, rounding it costs what the products save
+_MIN_PRODUCTS = 190  # for each number of the input; below, rounding it costs what the products save
 
 
 def use_int8(model: MotionGuidedSTM) -> None:
@@ -90,8 +90,8 @@ def _round(x: Tensor) -> tuple[Tensor, float, int]:
 
 def _replace_convs(module: nn.Module) -> None:
     for name, child in list(module.named_children()):
-        if isinstance(child, InvertedResidual):
-            convs = [part for part in child.conv.modules() if isinstance(part, nn.Conv2d)]
+        convs = [part for part in child.modules() if isinstance(part, nn.Conv2d)]
+        if isinstance(child, InvertedResidual) and _products(convs[0]) >= _MIN_PRODUCTS:
             child.conv = nn.Sequential(*(Int8Conv2d(conv, relu6=conv is not convs[-1]) for conv in convs))
         elif isinstance(child, nn.Conv2d) and _products(child) >= _MIN_PRODUCTS:
             setattr(module, name, Int8Conv2d(child))

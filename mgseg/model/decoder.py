@@ -55,6 +55,26 @@ class Refinement(nn.Module):
         return self.block(add_to_objects(finer, skip))  # (B * N, D, 2h, 2w)
 
 
+class JoiningConv2d(nn.Conv2d):
+    """A 3x3 convolution of two maps joined along their channels, which is the sum of one of each.
+
+    Args:
+        dim: channels of each map.
+        out_dim: of the result.
+    """
+
+    def __init__(self, dim: int, out_dim: int) -> None:
+        super().__init__(2 * dim, out_dim, 3, padding=1)
+
+    def of_first(self, x: Tensor) -> Tensor:
+        """Convolve the first map (B, C, h, w), without the bias."""
+        return conv3x3(x, self.weight[:, : x.shape[1]])
+
+    def of_second(self, x: Tensor) -> Tensor:
+        """Convolve the second map (B, C, h, w), with the bias."""
+        return conv3x3(x, self.weight[:, -x.shape[1] :], self.bias)
+
+
 class FrameTerms(NamedTuple):
     """What the decoder needs of the frame, computed once and shared by its objects."""
 
@@ -68,8 +88,7 @@ class Decoder(nn.Module):
 
     def __init__(self, value_dim: int, skip_dims: tuple[int, int], dim: int) -> None:
         super().__init__()
-        self.value_dim = value_dim
-        self.compress = nn.Conv2d(2 * value_dim, dim, 3, padding=1)  # of (read-out, query value)
+        self.compress = JoiningConv2d(value_dim, dim)  # of read-out and query value
         self.block16 = ResidualBlock(dim)
         self.refine8 = Refinement(skip_dims[1], dim)
         self.refine4 = Refinement(skip_dims[0], dim)
@@ -77,8 +96,7 @@ class Decoder(nn.Module):
 
     def frame_terms(self, value: Tensor, skip8: Tensor, skip4: Tensor) -> FrameTerms:
         """Join the query value's (B, Cv, h, w) part of the first convolution and the skip branches."""
-        weight = self.compress.weight[:, self.value_dim :]
-        return FrameTerms(conv3x3(value, weight, self.compress.bias), skip8, skip4)
+        return FrameTerms(self.compress.of_second(value), skip8, skip4)
 
     def forward(self, readout: Tensor, terms: FrameTerms) -> Tensor:
         """Decode every object.
@@ -91,8 +109,7 @@ class Decoder(nn.Module):
             Logits of the objects' probabilities, float (B, N, 16h, 16w). The softmax over (background, object) is
             the sigmoid of their difference, which commutes with the upsampling.
         """
-        weight = self.compress.weight[:, : self.value_dim]
-        x = conv3x3(readout.flatten(0, 1), weight)
+        x = self.compress.of_first(readout.flatten(0, 1))
         x = self.block16(add_to_objects(x, terms.compressed))  # (B * N, D, h, w)
         x = self.refine8(terms.skip8, x)  # (B * N, D, 2h, 2w)
         x = self.refine4(terms.skip4, x)  # (B * N, D, 4h, 4w)

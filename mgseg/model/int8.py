@@ -1,10 +1,9 @@
 """Convolutions in 8-bit integers, for CPUs that multiply them faster than floats (x86 with VNNI).
 
 Weights are rounded to 127 steps each way, for each output channel by itself. A map is rounded to 256 steps between its
-own least and largest number, found anew at every call, so nothing is calibrated and nothing remembered; between the
-layers of a MobileNetV2 block, where relu6 sets the bounds, maps stay integers. Sums are exact, everything else (sums
-with shortcuts, keys, the read, soft aggregation) is float32. The objects that go through the network at once share the
-bounds of a map, so their number changes results by rounding.
+own least and largest number, found anew at every call, so nothing is calibrated and nothing remembered. Sums are exact,
+everything else (sums with shortcuts, keys, the read, soft aggregation) is float32. The objects that go through the
+network at once share the bounds of a map, so their number changes results by rounding.
 Source: Jacob et al., Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference
 (2018); the integer convolution is oneDNN's, which torch carries.
 """
@@ -12,24 +11,26 @@ Source: Jacob et al., Quantization and Training of Neural Networks for Efficient
 import torch
 from torch import Tensor, nn
 
+from mgseg.model.decoder import JoiningConv2d
 from mgseg.model.network import MotionGuidedSTM
 from mgseg.model.trunks import InvertedResidual
 
 _STEPS = 255
-_RELU6_SCALE = 6 / _STEPS  # what a step of a map that stays integer stands for
-_MIN_PRODUCTS = 190  # for each number of the input; below, rounding it costs what the products save
+_MIN_PRODUCTS = 200  # for each number of the input; below, rounding it costs what the products save
 
 
 def use_int8(model: MotionGuidedSTM) -> None:
     """Let most convolutions of `model`, in place, compute in integers; their batch norms must have been folded.
 
-    Not the stems, which see pictures and masks, nor the keys, whose products the read's softmax raises to powers.
+    Not the stems, which see pictures and masks; nor the keys, whose products the read's softmax raises to powers; nor
+    MobileNet's blocks, whose few channels differ so much in scale that 256 steps for all of them are too coarse.
     """
     for encoder in (model.query_encoder, model.memory_encoder):
         for stage in (encoder.trunk.stage4, encoder.trunk.stage8, encoder.trunk.stage16):
             _replace_convs(stage)
     for key_value in (model.query_key_value, model.memory_key_value):
         key_value.value = Int8Conv2d(key_value.value)  # type: ignore[assignment]
+    model.decoder.compress = Int8JoiningConv2d(model.decoder.compress)  # type: ignore[assignment]
     for part in (model.decoder.block16, model.decoder.refine8, model.decoder.refine4):
         _replace_convs(part)
 
@@ -40,16 +41,9 @@ def is_int8(model: nn.Module) -> bool:
 
 
 class Int8Conv2d(nn.Module):
-    """A convolution of 8-bit integers: (B, C, H, W), float or uint8, to (B, D, H', W'), float or uint8.
+    """A convolution of 8-bit integers, float (B, C, H, W) to float (B, D, H', W'), of the rounded weights of `conv`."""
 
-    An uint8 map stands for [0, 6], which is what relu6 leaves.
-
-    Args:
-        conv: whose weights it takes over, rounded.
-        relu6: return relu6 of the result as such a map, and no floats.
-    """
-
-    def __init__(self, conv: nn.Conv2d, relu6: bool = False) -> None:
+    def __init__(self, conv: nn.Conv2d) -> None:
         super().__init__()
         weight = conv.weight.detach().float()
         self._scale = (weight.flatten(1).abs().amax(1) / 127).clamp_min(torch.finfo(torch.float32).tiny)
@@ -58,16 +52,13 @@ class Int8Conv2d(nn.Module):
         self._shape = (list(conv.stride), list(conv.padding), list(conv.dilation), conv.groups)
         self._rounded = (weight / self._scale.view(-1, 1, 1, 1)).round().to(torch.int8)
         self._packed: tuple[torch.Size, Tensor] | None = None
-        self._result = (_RELU6_SCALE, 0, torch.uint8) if relu6 else (1.0, 0, torch.float32)
 
     def forward(self, x: Tensor) -> Tensor:
         """Convolve."""
-        scale, zero = _RELU6_SCALE, 0
-        if x.dtype != torch.uint8:
-            x, scale, zero = _round(x)
+        x, scale, zero = _round(x)
         weight = (self._pack(x.shape), self._scale, self._zero, self._bias)
         y: Tensor = torch.ops.onednn.qconv2d_pointwise(
-            x, scale, zero, *weight, *self._shape, *self._result, "none", [], ""
+            x, scale, zero, *weight, *self._shape, 1.0, 0, torch.float32, "none", [], ""
         )
         return y
 
@@ -77,6 +68,19 @@ class Int8Conv2d(nn.Module):
             ordered = torch.ops.onednn.qconv_prepack(self._rounded, self._scale, 1.0, 0, *self._shape, list(shape))
             self._packed = (shape, ordered)
         return self._packed[1]
+
+
+class Int8JoiningConv2d(nn.Module):
+    """`JoiningConv2d` of 8-bit integers."""
+
+    def __init__(self, conv: JoiningConv2d) -> None:
+        super().__init__()
+        dim = conv.in_channels // 2
+        first, second = (nn.Conv2d(dim, conv.out_channels, 3, padding=1, bias=i == 1) for i in range(2))
+        halves = conv.weight.detach().split(dim, dim=1)
+        first.weight, second.weight = (nn.Parameter(half, requires_grad=False) for half in halves)
+        second.bias = conv.bias
+        self.of_first, self.of_second = Int8Conv2d(first), Int8Conv2d(second)
 
 
 def _round(x: Tensor) -> tuple[Tensor, float, int]:
@@ -90,12 +94,9 @@ def _round(x: Tensor) -> tuple[Tensor, float, int]:
 
 def _replace_convs(module: nn.Module) -> None:
     for name, child in list(module.named_children()):
-        convs = [part for part in child.modules() if isinstance(part, nn.Conv2d)]
-        if isinstance(child, InvertedResidual) and _products(convs[0]) >= _MIN_PRODUCTS:
-            child.conv = nn.Sequential(*(Int8Conv2d(conv, relu6=conv is not convs[-1]) for conv in convs))
-        elif isinstance(child, nn.Conv2d) and _products(child) >= _MIN_PRODUCTS:
+        if isinstance(child, nn.Conv2d) and _products(child) >= _MIN_PRODUCTS:
             setattr(module, name, Int8Conv2d(child))
-        else:
+        elif not isinstance(child, InvertedResidual):
             _replace_convs(child)
 
 

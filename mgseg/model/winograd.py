@@ -28,7 +28,7 @@ def use_winograd(module: nn.Module) -> None:
     Parameters, their names and everything else about the convolutions stay.
     """
     for name, child in list(module.named_children()):
-        if isinstance(child, nn.Conv2d) and _is_wide_3x3(child):
+        if type(child) is nn.Conv2d and _is_wide_3x3(child):
             setattr(module, name, WinogradConv2d(child))
         else:
             use_winograd(child)

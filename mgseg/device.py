@@ -53,7 +53,7 @@ def find_precision(name: str, device: torch.device) -> str:
     """
     if name == INT8 and not (device.type == "cpu" and has_int8()):
         hint = "--precision auto suits every device"
-        raise DeviceError(f"int8 needs an x86 CPU with VNNI, found {device.type} without", hint)
+        raise DeviceError(f"int8 needs an x86 CPU with VNNI and does not run on this {device.type}", hint)
     if name != "auto":
         return name
     return "bfloat16" if device.type == "cuda" and torch.cuda.is_bf16_supported(False) else "float32"

@@ -152,5 +152,5 @@ def test_the_commands_run_in_it(clip: Any, tiny_weights: Any, tmp_path: Any) -> 
 @pytest.mark.parametrize("device", ["cuda", "mps", "cpu"])
 def test_devices_without_it_are_named(device: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mgseg.device.has_int8", lambda: device != "cpu")
-    with pytest.raises(DeviceError, match=f"int8 needs an x86 CPU with VNNI, found {device} without"):
+    with pytest.raises(DeviceError, match=f"int8 needs an x86 CPU with VNNI and does not run on this {device}"):
         find_precision("int8", torch.device(device))

@@ -45,7 +45,7 @@ class SegmenterOptions:
         if self.memory_size != 1:
             ways.append(f"--memory-size {self.memory_size // 2 or 5}")
         if self.precision == "float32":
-            ways.append("--precision bfloat16")
+            ways.append("--precision float16")
         if self.flip:
             ways.append("no --flip")
         return "; less is taken by ".join([ways[0], ", ".join(ways[1:])]) if ways[1:] else ways[0]

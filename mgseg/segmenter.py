@@ -53,7 +53,7 @@ class Segmenter:
         device: where to run; the model's own device by default.
 
     Raises:
-        DeviceError: in `start` and `step`, when the device's memory does not suffice.
+        DeviceError: in `start` and `step`, when the device's memory does not suffice, or float16's range.
         InputError: in `start` and `step`, for a frame or mask of another shape, type or size; here, where the model is
             of int8 and the options are not, or the other way round.
     """
@@ -262,6 +262,9 @@ class Segmenter:
                 )
             logits.append(self.model.decode(query, torch.cat(readouts, dim=1)))
         prob = joint_probabilities(torch.cat(logits, dim=1))
+        if self.options.precision == "float16" and not prob.isfinite().all():
+            hint = "--precision bfloat16 has their range, float32 also their precision"
+            raise DeviceError("these weights lead to numbers that float16 has no room for (beyond 65504)", hint)
         return (prob[:1] + prob[1:].flip(-1)) / 2 if self.options.flip else prob
 
     def _take_mask(self, mask: NDArray[np.uint8], zero_is_background: bool) -> NDArray[np.uint8]:

@@ -6,7 +6,7 @@ import sys
 import pytest
 import torch
 
-from mgseg.device import denormals_as_zero, find_device
+from mgseg.device import denormals_as_zero, find_device, find_precision
 from mgseg.errors import DeviceError
 
 COUNT_PAGE_FAULTS = """
@@ -33,6 +33,11 @@ def test_a_cuda_device_that_is_not_there_is_named(monkeypatch):
     with pytest.raises(DeviceError, match=r"cuda:1 was asked for, but torch finds no CUDA device") as caught:
         find_device("cuda:1")
     assert "--device cpu" in caught.value.hint
+
+
+def test_auto_is_half_precision_on_a_gpu_alone():
+    found = [find_precision("auto", torch.device(device)) for device in ("cpu", "mps", "cuda")]
+    assert found == ["float32", "float32", "float16"]
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc's")

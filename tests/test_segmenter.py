@@ -1,10 +1,12 @@
 """One clip through the Segmenter: ids, memory, masks that come later, options; parity with the plain clip loop."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
 
-from mgseg.errors import InputError
+from mgseg.errors import DeviceError, InputError
 from mgseg.model import reference
 from mgseg.model.network import ModelConfig, MotionGuidedSTM
 from mgseg.segmenter import Segmenter, SegmenterOptions
@@ -160,6 +162,30 @@ def test_every_option_changes_the_probabilities(model, frames, options):
         return np.stack([segmenter.probabilities for f in frames[1:] if segmenter.step(f) is not None])
 
     assert np.abs(probabilities(**options) - probabilities()).max() > 1e-5
+
+
+def test_float16_is_closer_to_float32_than_bfloat16(model, frames):
+    def probabilities(precision):
+        segmenter = Segmenter(model, SegmenterOptions(precision=precision))
+        segmenter.start(frames[0], mask_of(1, 2))
+        segmenter.step(frames[1])
+        return segmenter.probabilities
+
+    exact = probabilities("float32")
+    errors = [np.abs(probabilities(precision) - exact).mean() for precision in ("float16", "bfloat16")]
+    assert 0 < errors[0] < errors[1] / 2
+
+
+def test_weights_beyond_the_range_of_float16_are_refused_in_it(model, frames):
+    large = copy.deepcopy(model)
+    with torch.no_grad():
+        large.decoder.compress.weight.mul_(1e7)
+    segmenter = Segmenter(large, SegmenterOptions(precision="float16"))
+    segmenter.start(frames[0], mask_of(1, 2))
+    with pytest.raises(DeviceError, match="numbers that float16 has no room for") as caught:
+        segmenter.step(frames[1])
+    assert "--precision bfloat16" in caught.value.hint
+    run(large, frames[:2], mask_of(1, 2), precision="bfloat16")
 
 
 @pytest.mark.parametrize(

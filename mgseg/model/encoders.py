@@ -4,6 +4,7 @@ Shapes: B pictures, N objects a picture, H x W the network's input (multiples of
 Source: STM (Oh et al., ICCV 2019), section 3.1.
 """
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import NamedTuple
 
 import torch
@@ -33,12 +34,15 @@ class Trunk(nn.Module):
             al.) instead of its 3x3 convolution ("v1.5", torchvision).
 
     Attributes:
+        in_float32: the arithmetic stays in float32 where autocast asks for half precision. MobileNet's channels differ
+            so much in scale that half precision moves the masks five to eight times as far as without its blocks.
         channels: channel counts of the maps at stride 4, 8 and 16.
         torchvision_names: our module name -> torchvision's, for loading ImageNet weights.
     """
 
     def __init__(self, name: str, stride_in_1x1: bool = False) -> None:
         super().__init__()
+        self.in_float32 = name == "mobilenet_v2"
         if name == "resnet50":
             network = resnet50(stride_in_1x1)
             self.torchvision_names = {
@@ -57,6 +61,10 @@ class Trunk(nn.Module):
             raise ValueError(f"unknown trunk {name!r}: expected resnet50 or mobilenet_v2")
         self.stem, self.after_stem, self.channels = network.stem, network.after_stem, network.channels
         self.stage4, self.stage8, self.stage16 = network.stages
+
+    def arithmetic(self, device: torch.device) -> AbstractContextManager[object]:
+        """What the encoder computes within."""
+        return torch.autocast(device.type, enabled=False) if self.in_float32 else nullcontext()
 
     def forward(self, x: Tensor) -> Features:
         """Run the stages, on what `after_stem` makes of the stem's sum."""
@@ -80,7 +88,8 @@ class QueryEncoder(nn.Module):
 
     def forward(self, image: Tensor) -> Features:
         """Encode `image`, float (B, 3, H, W), already normalised."""
-        return self.trunk(self.trunk.after_stem(self.trunk.stem(image)))
+        with self.trunk.arithmetic(image.device):
+            return self.trunk(self.trunk.after_stem(self.trunk.stem(image)))
 
 
 class MemoryEncoder(nn.Module):
@@ -117,7 +126,8 @@ class MemoryEncoder(nn.Module):
         Returns:
             float (B * N, C, H / 16, W / 16).
         """
-        return self.trunk(self.trunk.after_stem(self._stem(image, masks, others))).feat16
+        with self.trunk.arithmetic(image.device):
+            return self.trunk(self.trunk.after_stem(self._stem(image, masks, others))).feat16
 
     def _stem(self, image: Tensor, masks: Tensor, others: Tensor) -> Tensor:
         stem = self.trunk.stem

@@ -32,7 +32,7 @@ Arithmetic = Annotated[
     option(
         "--precision",
         panel=_NETWORK,
-        text="Of the arithmetic; auto: what suits the device. int8: on a CPU, faster, a little worse.",
+        text="Of the arithmetic; auto: float16 on CUDA, else float32. int8: on a CPU, faster, a little worse.",
     ),
 ]
 Size = Annotated[

@@ -35,7 +35,7 @@ class Trunk(nn.Module):
 
     Attributes:
         in_float32: the arithmetic stays in float32 where autocast asks for half precision. MobileNet's channels differ
-            so much in scale that half precision moves the masks five to eight times as far as without its blocks.
+            so much in scale that half precision there moves the masks five times as far as in all the rest.
         channels: channel counts of the maps at stride 4, 8 and 16.
         torchvision_names: our module name -> torchvision's, for loading ImageNet weights.
     """

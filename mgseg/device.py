@@ -46,7 +46,7 @@ def find_device(name: str = "auto") -> torch.device:
 
 
 def find_precision(name: str, device: torch.device) -> str:
-    """Resolve "auto": float16 on a CUDA device, which is closer to float32 than bfloat16 is, float32 elsewhere.
+    """Resolve "auto": float16 on a CUDA device (closer to float32 than bfloat16), else float32; other names pass.
 
     Raises:
         DeviceError: "int8" on a device that does not compute in it.

@@ -263,7 +263,7 @@ class Segmenter:
             logits.append(self.model.decode(query, torch.cat(readouts, dim=1)))
         prob = joint_probabilities(torch.cat(logits, dim=1))
         if self.options.precision == "float16" and not prob.isfinite().all():
-            hint = "--precision bfloat16 has their range, float32 also their precision"
+            hint = "--precision bfloat16 and float32 have room for them"
             raise DeviceError("these weights lead to numbers that float16 has no room for (beyond 65504)", hint)
         return (prob[:1] + prob[1:].flip(-1)) / 2 if self.options.flip else prob
 

@@ -34,8 +34,9 @@ class Trunk(nn.Module):
             al.) instead of its 3x3 convolution ("v1.5", torchvision).
 
     Attributes:
-        in_float32: the arithmetic stays in float32 where autocast asks for half precision. MobileNet's channels differ
-            so much in scale that half precision there moves the masks five times as far as in all the rest.
+        in_float32: the arithmetic stays in float32 where half precision or int8 is asked for. MobileNet's few channels
+            differ so much in scale that either is too coarse for all of them: half precision there moves the masks
+            five times as far as in all the rest.
         channels: channel counts of the maps at stride 4, 8 and 16.
         torchvision_names: our module name -> torchvision's, for loading ImageNet weights.
     """

@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 from mgseg.model.decoder import JoiningConv2d
 from mgseg.model.network import MotionGuidedSTM
-from mgseg.model.trunks import InvertedResidual
 
 _STEPS = 255
 _MIN_PRODUCTS = 200  # for each number of the input; below, rounding it costs what the products save
@@ -23,11 +22,12 @@ def use_int8(model: MotionGuidedSTM) -> None:
     """Let most convolutions of `model`, in place, compute in integers; their batch norms must have been folded.
 
     Not the stems, which see pictures and masks; nor the keys, whose products the read's softmax raises to powers; nor
-    MobileNet's blocks, whose few channels differ so much in scale that 256 steps for all of them are too coarse.
+    trunks that stay in float32.
     """
-    for encoder in (model.query_encoder, model.memory_encoder):
-        for stage in (encoder.trunk.stage4, encoder.trunk.stage8, encoder.trunk.stage16):
-            _replace_convs(stage)
+    for trunk in (model.query_encoder.trunk, model.memory_encoder.trunk):
+        if not trunk.in_float32:
+            for stage in (trunk.stage4, trunk.stage8, trunk.stage16):
+                _replace_convs(stage)
     for key_value in (model.query_key_value, model.memory_key_value):
         key_value.value = Int8Conv2d(key_value.value)  # type: ignore[assignment]
     model.decoder.compress = Int8JoiningConv2d(model.decoder.compress)  # type: ignore[assignment]
@@ -96,7 +96,7 @@ def _replace_convs(module: nn.Module) -> None:
     for name, child in list(module.named_children()):
         if isinstance(child, nn.Conv2d) and _products(child) >= _MIN_PRODUCTS:
             setattr(module, name, Int8Conv2d(child))
-        elif not isinstance(child, InvertedResidual):
+        else:
             _replace_convs(child)
 
 

@@ -24,6 +24,7 @@ from torch.utils.flop_counter import FlopCounterMode, conv_flop_count
 from mgseg.device import denormals_as_zero, has_int8
 from mgseg.errors import InputError
 from mgseg.masks import write_mask
+from mgseg.model.fused import fused_operations
 from mgseg.model.network import PRESETS, MotionGuidedSTM
 from mgseg.model.reference import PlainSegmenter
 from mgseg.options import PRECISIONS
@@ -242,10 +243,18 @@ def _median_seconds(run: Callable[[], Any], options: BenchOptions) -> float:
 def _gflops(run: Callable[[], Any]) -> float:
     """Count the operations of `run` in 1e9, of integers too; a multiplication and its addition are two."""
 
-    def count_int8(x: Any, scale: Any, zero: Any, weight: Any, *_: Any, out_shape: Any, **__: Any) -> int:
+    def count(x: Any, weight: Any, *_: Any, out_shape: Any, **__: Any) -> int:
         return conv_flop_count(x, weight, out_shape)
 
-    also = {torch.ops.onednn.qconv2d_pointwise: count_int8} if has_int8() else {}
+    def count_onto(_: Any, *arguments: Any, out_shape: Any, **__: Any) -> int:
+        return count(*arguments, out_shape=out_shape)
+
+    def count_int8(x: Any, _scale: Any, _zero: Any, weight: Any, *_: Any, out_shape: Any, **__: Any) -> int:
+        return conv_flop_count(x, weight, out_shape)
+
+    also = dict(zip(fused_operations(), (count, count_onto), strict=False))
+    if has_int8():
+        also[torch.ops.onednn.qconv2d_pointwise] = count_int8
     with FlopCounterMode(display=False, custom_mapping=also) as counter:
         run()
     return counter.get_total_flops() / 1e9

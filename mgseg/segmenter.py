@@ -232,12 +232,13 @@ class Segmenter:
     def _memorise_last(self) -> None:
         """Put the last frame into the memory of each object."""
         last = self._last
-        if last is None:
+        if last is None or not self._objects:
             return
         masks = self._views(pad_to_stride(last.prob[:, 1:])[0])
         others = other_objects(masks)
+        stem = self.model.memory_stem(last.image)
         for group in self._groups():
-            keys, values = self.model.encode_memory(last.image, masks[:, group], others[:, group])
+            keys, values = self.model.encode_memory(last.image, masks[:, group], others[:, group], stem)
             for place, tracked in enumerate(self._objects[group]):
                 given = tracked.object_id in last.given
                 if last.number not in tracked.bank:  # it is there when a try before this one came so far

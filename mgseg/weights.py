@@ -23,7 +23,8 @@ from mgseg.errors import OutputError, WeightsError
 from mgseg.model.encoders import Trunk
 from mgseg.model.folding import prepare_for_inference
 from mgseg.model.network import ModelConfig, MotionGuidedSTM
-from mgseg.options import INT8
+from mgseg.model.winograd import order_kernels
+from mgseg.options import INT8, PRECISIONS
 
 FORMAT = 1
 AUTO = "auto"
@@ -217,9 +218,12 @@ def load_model(
 
 def make_ready(model: MotionGuidedSTM, place: torch.device, precision: str = "float32") -> MotionGuidedSTM:
     """Make a network, in place, and the process ready for inference on a device; see `load_model`."""
+    model = prepare_for_inference(model, int8=precision == INT8)
     if place.type == "cpu":
         keep_freed_memory()
-    return prepare_for_inference(model, int8=precision == INT8).to(place)
+        if PRECISIONS[precision] == torch.float32:
+            order_kernels(model)
+    return model.to(place)
 
 
 def save_weights(

@@ -133,10 +133,14 @@ def test_a_network_made_ready_for_inference_computes_the_same_without_batch_norm
 def test_in_half_precision_mobilenet_stays_in_float32_and_resnet_does_not(config, of_trunk):
     model = random_model(config).float()
     image, masks = torch.rand(1, 3, 64, 96), torch.rand(1, 2, 64, 96)
-    exact = model.memory_encoder(image, masks, other_objects(masks))
+
+    def encode_memory():
+        return model.memory_encoder(model.memory_encoder.stem_of_image(image), masks, other_objects(masks))
+
+    exact = encode_memory()
     with torch.autocast("cpu", torch.float16):
         features = model.query_encoder(image)
-        of_memory = model.memory_encoder(image, masks, other_objects(masks))
+        of_memory = encode_memory()
         assert {x.dtype for x in (*features, of_memory)} == {of_trunk}
         assert model.query_key_value(features.feat16)[0].dtype == torch.float16
     assert of_memory.equal(exact) == (of_trunk == torch.float32)

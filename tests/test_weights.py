@@ -160,7 +160,7 @@ def test_imported_stm_gives_stm_s_own_masks(tmp_path):
     torch.manual_seed(2)
     stm = STM().eval()
     with torch.no_grad():
-        stm.Decoder.pred2.weight.mul_(50)  # so that masks are not all alike
+        stm.Decoder.pred2.weight.mul_(50)  # so that masks are not all alike; it magnifies rounding, too
     torch.save({f"module.{k}": v for k, v in stm.state_dict().items()}, tmp_path / "STM_weights.pth")
     weights.import_stm(tmp_path / "STM_weights.pth", tmp_path / "stm.pth")
     model = weights.load_model(tmp_path / "stm.pth", "cpu")
@@ -177,7 +177,7 @@ def test_imported_stm_gives_stm_s_own_masks(tmp_path):
     segmenter.start(frames[0], mask)
     for frame, prob in zip(frames[1:], theirs, strict=True):
         ours = segmenter.step(frame)
-        np.testing.assert_allclose(segmenter.probabilities, prob.numpy(), rtol=0, atol=1e-3)
+        np.testing.assert_allclose(segmenter.probabilities, prob.numpy(), rtol=0, atol=2e-3)
         best = prob.topk(2, dim=0).values
         clear = (best[0] - best[1] > 2e-3).numpy()
         assert (ours == prob.argmax(0).numpy())[clear].all()

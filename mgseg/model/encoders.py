@@ -114,25 +114,33 @@ class MemoryEncoder(nn.Module):
         self.conv_mask = mask_conv()
         self.conv_others = mask_conv()
 
-    def forward(self, image: Tensor, masks: Tensor, others: Tensor) -> Tensor:
-        """Encode every object of a picture.
-
-        The convolution of the picture does not depend on the object: it runs once and is added to each.
+    def stem_of_image(self, image: Tensor) -> Tensor:
+        """Return the stem's share of the picture, which does not depend on the object.
 
         Args:
             image: float (B, 3, H, W), already normalised.
+
+        Returns:
+            float (B, C, H / 2, W / 2).
+        """
+        with self.trunk.arithmetic(image.device):
+            stem: Tensor = self.trunk.stem(image)
+            return stem
+
+    def forward(self, stem: Tensor, masks: Tensor, others: Tensor) -> Tensor:
+        """Encode every object of a picture.
+
+        Args:
+            stem: `stem_of_image` of the picture, added to each object's share.
             masks: float (B, N, H, W) in [0, 1], soft.
             others: float (B, N, H, W) in [0, 1], the other objects of each object.
 
         Returns:
             float (B * N, C, H / 16, W / 16).
         """
-        with self.trunk.arithmetic(image.device):
-            return self.trunk(self.trunk.after_stem(self._stem(image, masks, others))).feat16
-
-    def _stem(self, image: Tensor, masks: Tensor, others: Tensor) -> Tensor:
-        stem = self.trunk.stem
+        conv = self.trunk.stem
         planes = torch.stack((masks, others), dim=-1).flatten(0, 1).movedim(-1, 1)  # (B * N, 2, H, W), channels last
         weight = torch.cat((self.conv_mask.weight, self.conv_others.weight), dim=1)
-        summed = F.conv2d(planes, weight, None, stem.stride, stem.padding)  # (B * N, C, H / 2, W / 2)
-        return add_to_objects(summed, stem(image))
+        with self.trunk.arithmetic(masks.device):
+            summed = F.conv2d(planes, weight, None, conv.stride, conv.padding)  # (B * N, C, H / 2, W / 2)
+            return self.trunk(self.trunk.after_stem(add_to_objects(summed, stem))).feat16

@@ -124,20 +124,27 @@ class MotionGuidedSTM(nn.Module):
         key, value = self.query_key_value(feat16)
         return QueryFeatures(key, self.decoder.frame_terms(value, skip8, skip4))
 
-    def encode_memory(self, image: Tensor, masks: Tensor, others: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def memory_stem(self, image: Tensor) -> Tensor:
+        """Return what the memory encoder makes of `image` (B, 3, H, W) in [0, 1] before it sees masks."""
+        return self.memory_encoder.stem_of_image((image - self.mean) / self.std)
+
+    def encode_memory(
+        self, image: Tensor, masks: Tensor, others: Tensor | None = None, stem: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Encode a frame and its masks for the memory.
 
         Args:
             image: float (B, 3, H, W), RGB in [0, 1].
             masks: float (B, N, H, W) in [0, 1], soft.
             others: float (B, N, H, W), for each object the sum of all others, clamped to 1; from `masks` if None.
+            stem: `memory_stem` of the image, for callers that encode its objects in several calls.
 
         Returns:
             Key (B, N, Ck, h, w) and value (B, N, Cv, h, w).
         """
         if others is None:
             others = other_objects(masks)
-        feat16 = self.memory_encoder((image - self.mean) / self.std, masks, others)
+        feat16 = self.memory_encoder(self.memory_stem(image) if stem is None else stem, masks, others)
         key, value = self.memory_key_value(feat16)
         lead = masks.shape[:2]
         return key.unflatten(0, lead), value.unflatten(0, lead)

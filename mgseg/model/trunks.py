@@ -8,7 +8,8 @@ Source: ResNet (He et al. 2016), MobileNetV2 (Sandler et al. 2018).
 from typing import NamedTuple
 
 from torch import Tensor, nn
-from torch.nn import functional as F
+
+from mgseg.model.fused import conv_norm
 
 
 class Stages(NamedTuple):
@@ -46,9 +47,9 @@ class Bottleneck(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Run the block."""
-        y = F.relu_(self.bn1(self.conv1(x)))
-        y = F.relu_(self.bn2(self.conv2(y)))
-        return F.relu_(self.bn3(self.conv3(y)).add_(self.downsample(x)))
+        y = conv_norm(self.conv1, self.bn1, x, "relu")
+        y = conv_norm(self.conv2, self.bn2, y, "relu")
+        return conv_norm(self.conv3, self.bn3, y, "relu", onto=self.downsample(x))
 
 
 class InvertedResidual(nn.Module):
@@ -65,8 +66,8 @@ class InvertedResidual(nn.Module):
         super().__init__()
         width = dim * expansion
         self.conv = nn.Sequential(
-            *([_conv_norm_relu6(dim, width, 1)] if expansion > 1 else []),
-            _conv_norm_relu6(width, width, 3, stride, groups=width),
+            *([_ConvNormRelu6(dim, width, 1)] if expansion > 1 else []),
+            _ConvNormRelu6(width, width, 3, stride, groups=width),
             nn.Conv2d(width, out_dim, 1, bias=False),
             nn.BatchNorm2d(out_dim),
         )
@@ -74,14 +75,15 @@ class InvertedResidual(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, C, h, w) to (B, D, h / stride, w / stride)."""
-        y: Tensor = self.conv(x)
-        return y.add_(x) if self.has_shortcut else y
+        y: Tensor = self.conv[:-2](x)
+        return conv_norm(self.conv[-2], self.conv[-1], y, onto=x if self.has_shortcut else None)
 
 
 def resnet50(stride_in_1x1: bool) -> Stages:
     """ResNet-50 to its third stage, with random weights; for `stride_in_1x1` see `Bottleneck`."""
     stem = nn.Conv2d(3, 64, 7, 2, padding=3, bias=False)
-    after_stem = nn.Sequential(nn.BatchNorm2d(64), nn.ReLU(inplace=True), nn.MaxPool2d(3, 2, padding=1))
+    # The relu commutes with the maximum, behind which the map is a quarter as large.
+    after_stem = nn.Sequential(nn.BatchNorm2d(64), nn.MaxPool2d(3, 2, padding=1), nn.ReLU(inplace=True))
     stages, dim = [], 64
     for width, blocks, stride in ((64, 3, 1), (128, 4, 2), (256, 6, 2)):
         stage = nn.Sequential()
@@ -112,9 +114,13 @@ def mobilenet_v2() -> Stages:
     return _initialised(Stages(stem, after_stem, stages, (24, 32, 96)))
 
 
-def _conv_norm_relu6(dim: int, out_dim: int, kernel: int, stride: int = 1, groups: int = 1) -> nn.Sequential:
-    conv = nn.Conv2d(dim, out_dim, kernel, stride, padding=kernel // 2, groups=groups, bias=False)
-    return nn.Sequential(conv, nn.BatchNorm2d(out_dim), nn.ReLU6(inplace=True))
+class _ConvNormRelu6(nn.Sequential):
+    def __init__(self, dim: int, out_dim: int, kernel: int, stride: int = 1, groups: int = 1) -> None:
+        conv = nn.Conv2d(dim, out_dim, kernel, stride, padding=kernel // 2, groups=groups, bias=False)
+        super().__init__(conv, nn.BatchNorm2d(out_dim))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return conv_norm(self[0], self[1], x, "relu6")
 
 
 def _initialised(stages: Stages) -> Stages:

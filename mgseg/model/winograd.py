@@ -19,7 +19,6 @@ _POINTS = (0.0, 0.75, -0.75, 1.5, -1.5)  # and infinity
 _TILES = 108  # worked on at a time, so that they stay in the cache
 _MIN_CHANNELS = 128  # below, the changes of basis cost what the products save
 _KERNEL_NUMBERS = 5 * 2**20  # of a kernel in the other basis held at a time; larger ones go by some of their outputs
-_PRODUCTS_A_TILE = 2500  # of in_channels * out_channels, else the change of the kernel's basis does not pay
 
 
 def use_winograd(module: nn.Module) -> None:
@@ -32,6 +31,16 @@ def use_winograd(module: nn.Module) -> None:
             setattr(module, name, WinogradConv2d(child))
         else:
             use_winograd(child)
+
+
+def order_kernels(module: nn.Module) -> None:
+    """Store the kernels of wide convolutions inside `module`, in place, as (3, 3, C, D), as `conv3x3` reads them.
+
+    Torch's own convolution would have to order them anew at each call, so this is for inference on a CPU in float32.
+    """
+    for child in module.modules():
+        if isinstance(child, nn.Conv2d) and _is_wide_3x3(child):
+            child.weight.data = child.weight.permute(2, 3, 1, 0).contiguous().permute(3, 2, 0, 1)
 
 
 def conv3x3(
@@ -50,8 +59,6 @@ def conv3x3(
         (B, D, H, W); channels last where it was computed by tiles.
     """
     plain = x.dtype != torch.float32 or x.device.type != "cpu" or torch.is_autocast_enabled("cpu")
-    rows, columns = _tile_grid(x)
-    plain = plain or len(x) * rows * columns * _PRODUCTS_A_TILE < weight.shape[0] * weight.shape[1]
     if not plain and not torch.is_grad_enabled():
         return _convolve(x, weight, bias, rectify, onto)
     x = F.relu(x) if rectify else x
@@ -106,19 +113,22 @@ def _convolve(
     else:
         y = torch.empty(size, dtype=x.dtype, memory_format=torch.channels_last)
     tiled = y.permute(0, 2, 3, 1).view(batch, rows, _OUT, columns, _OUT, -1)
-    at_once = max(1, _KERNEL_NUMBERS // (_IN**2 * channels))
-    for first in range(0, len(weight), at_once):
-        here = slice(first, first + at_once)
-        kernel = _OF_KERNEL @ weight[here].permute(2, 3, 1, 0).reshape(_KERNEL**2, -1)
-        for block in _blocks(batch, rows, columns):
-            tiles = _tiles(x, block, 1, rectify)
-            products = torch.bmm(_change_basis(_OF_INPUT, tiles), kernel.view(_IN**2, channels, -1))
-            part = (_TO_OUTPUT @ products.flatten(1)).view(_OUT, _OUT, *tiles.shape[:3], -1)
-            if bias is not None:
-                part += bias[here]
-            part = part.permute(2, 3, 0, 4, 1, 5)
-            target = tiled[block][..., here]
-            target.copy_(target + part if y is onto else part)
+    at_once = max(64, _KERNEL_NUMBERS // (_IN**2 * channels) // 64 * 64)
+    pieces = [slice(first, first + at_once) for first in range(0, len(weight), at_once)]
+    kernel = None
+    for block in _blocks(batch, rows, columns):
+        tiles = _tiles(x, block, 1, rectify)
+        changed = _change_basis(_OF_INPUT, tiles)
+        for piece in pieces:
+            if kernel is None or len(pieces) > 1:
+                kernel = _OF_KERNEL @ weight[piece].permute(2, 3, 1, 0).reshape(_KERNEL**2, -1)
+            products = torch.bmm(changed, kernel.view(_IN**2, channels, -1))
+            part = (_TO_OUTPUT @ products.flatten(1)).view(_OUT, _OUT, *tiles.shape[:3], -1).permute(2, 3, 0, 4, 1, 5)
+            target, shift = tiled[block][..., piece], 0 if bias is None else bias[piece]
+            if y is onto:
+                target.add_(part).add_(shift)
+            else:
+                torch.add(part, shift, out=target)
     if y.shape[2:] != x.shape[2:]:
         y = y[:, :, :height, :width].clone(memory_format=torch.channels_last)
     return y if onto is None or y is onto else y.add_(onto)
@@ -141,7 +151,7 @@ def _tile_grid(x: Tensor) -> tuple[int, int]:
 
 def _blocks(batch: int, rows: int, columns: int) -> list[tuple[slice, slice]]:
     """Split maps of tiles into blocks of about `_TILES`: whole maps where they are small, otherwise some rows."""
-    maps, lines = max(1, _TILES // (rows * columns)), max(1, _TILES // columns)
+    maps, lines = max(1, round(_TILES / (rows * columns))), max(1, round(_TILES / columns))
     return [
         (slice(i, min(i + maps, batch)), slice(j, min(j + lines, rows)))
         for i in range(0, batch, maps)
@@ -156,12 +166,15 @@ def _tiles(x: Tensor, block: tuple[slice, slice], border: int, rectify: bool = F
         (maps, rows, columns, C, s, s), s = 4 + 2 * border.
     """
     maps, rows = block
-    height, width = x.shape[2:]
+    width = x.shape[3]
     first, last = rows.start * _OUT - border, rows.stop * _OUT + border
-    lines = x[maps, :, max(first, 0) : last].permute(0, 2, 3, 1)
-    padding = (0, 0, border, border + -width % _OUT, max(-first, 0), max(last - height, 0))
-    lines = F.pad(lines, padding)  # a copy
-    lines = F.relu_(lines) if rectify else lines
+    inside = x[maps, :, max(first, 0) : last].permute(0, 2, 3, 1)
+    top, end = max(-first, 0), border + width
+    lines = x.new_empty(len(inside), last - first, end + border + -width % _OUT, inside.shape[-1])
+    for beyond in (lines[:, :top], lines[:, top + inside.shape[1] :], lines[:, :, :border], lines[:, :, end:]):
+        beyond.zero_()
+    to = lines[:, top : top + inside.shape[1], border:end]
+    torch.clamp_min(inside, 0, out=to) if rectify else to.copy_(inside)
     side = _OUT + 2 * border
     return lines.unfold(1, side, _OUT).unfold(2, side, _OUT)
 

@@ -1,0 +1,57 @@
+"""Convolution, batch norm, sum and relu as one step, which a CPU in inference takes in one pass over memory.
+
+The fused operation is oneDNN's, which torch carries for its compiler, and equals the separate steps to the bit. Those
+are taken everywhere else: in training, on other devices, in other precisions, by convolutions of another kind.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+# Activation -> what does it, in place; oneDNN's name of it and the numbers that go with it.
+_ACTIVATIONS: dict[str, tuple[Any, str, list[float]]] = {
+    "none": (lambda x: x, "none", []),
+    "relu": (F.relu_, "relu", []),
+    "relu6": (lambda x: F.hardtanh_(x, 0, 6), "hardtanh", [0, 6]),
+}
+
+
+def conv_norm(
+    conv: nn.Module, norm: nn.Module, x: Tensor, activation: str = "none", onto: Tensor | None = None
+) -> Tensor:
+    """Convolve, normalise, add and rectify.
+
+    Args:
+        conv: the convolution.
+        norm: the batch norm, or an Identity once it is folded into the convolution.
+        x: float (B, C, H, W).
+        activation: "none", "relu" or "relu6", after the sum.
+        onto: (B, D, H', W') to add; in inference it may serve as the result's storage.
+
+    Returns:
+        (B, D, H', W').
+    """
+    separate, name, numbers = _ACTIVATIONS[activation]
+    has_name = onto is None or activation != "relu6"  # oneDNN knows no relu6 after a sum
+    if not (has_name and isinstance(norm, nn.Identity) and type(conv) is nn.Conv2d and _is_fusible(x)):
+        y = norm(conv(x))
+        return separate(y if onto is None else y.add_(onto))
+    shape = (conv.weight, conv.bias, conv.padding, conv.stride, conv.dilation, conv.groups)
+    if onto is None:
+        return torch.ops.mkldnn._convolution_pointwise(x, *shape, name, numbers, "")
+    after = (None if name == "none" else name, numbers, "")
+    return torch.ops.mkldnn._convolution_pointwise_(onto, x, *shape, "add", 1.0, *after)
+
+
+def fused_operations() -> list[Any]:
+    """The operations of torch that `conv_norm` may use, where it has them; they begin with the arguments of `shape`."""
+    names = ("_convolution_pointwise", "_convolution_pointwise_")
+    return [getattr(torch.ops.mkldnn, name) for name in names if hasattr(torch.ops.mkldnn, name)]
+
+
+def _is_fusible(x: Tensor) -> bool:
+    dense = x.device.type == "cpu" and x.dtype == torch.float32 and x.is_contiguous(memory_format=torch.channels_last)
+    separate = torch.is_grad_enabled() or torch.is_autocast_enabled("cpu") or not torch.backends.mkldnn.enabled
+    return dense and not separate and hasattr(torch.ops.mkldnn, "_convolution_pointwise_")

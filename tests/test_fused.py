@@ -1,0 +1,90 @@
+"""A fused convolution, norm, sum and rectifier equals the separate steps; where it does not apply, they are taken."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from mgseg.model import fused
+from mgseg.model.folding import prepare_for_inference
+from mgseg.model.fused import conv_norm, fused_operations
+from mgseg.model.network import ModelConfig, MotionGuidedSTM
+
+SEPARATE = {"none": lambda x: x, "relu": F.relu, "relu6": F.relu6}
+CONVS = {
+    "pointwise": {"kernel_size": 1},
+    "strided": {"kernel_size": 3, "stride": 2, "padding": 1},
+    "of each channel": {"kernel_size": 3, "padding": 1, "groups": 16},
+}
+needs_fusion = pytest.mark.skipif(not fused_operations(), reason="this torch has no fused convolutions")
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """What `_is_fusible` answered."""
+    found: list[bool] = []
+    ask = fused._is_fusible
+    monkeypatch.setattr(fused, "_is_fusible", lambda x: found.append(ask(x)) or found[-1])
+    return found
+
+
+@needs_fusion
+@pytest.mark.parametrize("activation", SEPARATE)
+@pytest.mark.parametrize("kind", CONVS)
+@pytest.mark.parametrize("summed", [False, True])
+def test_equals_the_separate_steps(activation: str, kind: str, summed: bool, calls: list[bool]) -> None:
+    torch.manual_seed(0)
+    conv = nn.Conv2d(16, 32, **CONVS[kind]).to(memory_format=torch.channels_last)  # type: ignore[arg-type]
+    x = (4 * torch.randn(2, 16, 13, 18)).to(memory_format=torch.channels_last)
+    with torch.inference_mode():
+        y = conv(x)
+        onto = torch.randn_like(y) if summed else None
+        exact = SEPARATE[activation](y if onto is None else y + onto)
+        assert (exact == y).float().mean() < (1.1 if activation == "none" and not summed else 0.9)
+        before = x.clone()
+        found = conv_norm(conv, nn.Identity(), x, activation, onto)
+    torch.testing.assert_close(found, exact, rtol=0, atol=1e-6)
+    assert found.is_contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(x, before, rtol=0, atol=0)
+    assert calls == ([] if summed and activation == "relu6" else [True])
+
+
+def test_separate_in_training_and_in_other_precisions_and_orders(calls: list[bool]) -> None:
+    torch.manual_seed(0)
+    conv, norm = nn.Conv2d(4, 4, 1), nn.BatchNorm2d(4).eval()
+    x, onto = torch.randn(1, 4, 5, 5).to(memory_format=torch.channels_last), torch.randn(1, 4, 5, 5)
+    found = conv_norm(conv, norm, x, "relu", onto)
+    torch.testing.assert_close(found, F.relu(norm(conv(x)) + onto))
+    assert found.requires_grad
+    assert calls == []  # a norm is left
+    found = conv_norm(conv, nn.Identity(), x, "relu", onto)
+    torch.testing.assert_close(found, F.relu(conv(x) + onto))
+    assert found.requires_grad
+    with torch.inference_mode():
+        conv_norm(conv, nn.Identity(), x.contiguous())
+        conv_norm(conv.double(), nn.Identity(), x.double())
+        conv.float()
+        with torch.autocast("cpu", torch.bfloat16):
+            assert conv_norm(conv, nn.Identity(), x, "relu").dtype == torch.bfloat16
+    assert calls == [False] * 4
+
+
+@needs_fusion
+@pytest.mark.parametrize("trunk", ["resnet50", "mobilenet_v2"])
+def test_trunks_made_ready_fuse_and_keep_the_maps_that_they_return(trunk: str, calls: list[bool]) -> None:
+    torch.manual_seed(0)
+    config = ModelConfig(trunk=trunk, key_dim=8, value_dim=8, decoder_dim=8)
+    model = MotionGuidedSTM(config).eval()
+    ready = prepare_for_inference(copy.deepcopy(model))
+    image = torch.randn(1, 3, 64, 96).to(memory_format=torch.channels_last)
+    with torch.inference_mode():
+        expected = model.query_encoder(image)
+        assert not any(calls)
+        calls.clear()
+        found = ready.query_encoder(image)
+    assert sum(calls) > 20
+    for ours, theirs in zip(found, expected, strict=True):  # a map that a later block had written into would differ
+        scale = theirs.abs().max()
+        torch.testing.assert_close(ours / scale, theirs / scale, rtol=0, atol=1e-5)

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from mgseg.model.memory import MemoryBank, read_memory
 
@@ -25,6 +26,36 @@ def test_weights_too_small_to_count_are_zero_and_the_rest_is_as_it_was():
     assert ((whole > 0) & (whole < torch.finfo(torch.float32).tiny)).any()  # the denormal numbers in question
     expected = (values @ whole).unflatten(-1, (9, 5))
     torch.testing.assert_close(read_memory(query, keys, values), expected, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize(("sharpness", "share"), [(0.1, 1.0), (200.0, 0.5)])
+def test_what_no_query_looks_at_is_left_out_and_changes_nothing(sharpness, share):
+    torch.manual_seed(0)
+    query = torch.randn(2, 8, 4, 4).double()  # few queries, so that many positions of 500 are looked at by none
+    keys, values = torch.randn(2, 1, 8, 500).double() * sharpness, torch.rand(2, 1, 7, 500).double()
+    whole = (keys.transpose(-1, -2) @ query.flatten(2).unsqueeze(1) / math.sqrt(8)).softmax(dim=2)
+    with FlopCounterMode(display=False) as counter:
+        found = read_memory(query, keys, values)
+    torch.testing.assert_close(found, (values @ whole).unflatten(-1, (4, 4)), rtol=0, atol=1e-12)
+    of_keys, of_values = (2 * 2 * 16 * 500 * dim for dim in (8, 7))
+    assert counter.get_total_flops() - of_keys <= share * of_values
+    assert (counter.get_total_flops() - of_keys == of_values) == (share == 1)
+
+
+@pytest.mark.parametrize("where", ["query", "keys", "values"])
+def test_what_is_not_a_number_stays_so(where):
+    torch.manual_seed(0)
+    inputs = {
+        "query": torch.randn(1, 8, 4, 4),
+        "keys": 200 * torch.randn(1, 1, 8, 500),
+        "values": torch.rand(1, 1, 7, 500),
+    }
+    if where == "values":
+        best = (inputs["keys"][0, 0].T @ inputs["query"][0, :, 0, 0]).argmax()
+        inputs[where][0, 0, :, best] = math.nan
+    else:
+        inputs[where].flatten()[0] = math.nan
+    assert read_memory(inputs["query"], inputs["keys"], inputs["values"])[..., 0, 0].isnan().any()
 
 
 def fill(bank: MemoryBank, frames: int, given: tuple[int, ...] = (0,)) -> list[set[int]]:

@@ -27,13 +27,20 @@ from mgseg.masks import write_mask
 from mgseg.model.fused import fused_operations
 from mgseg.model.network import PRESETS, MotionGuidedSTM
 from mgseg.model.reference import PlainSegmenter
-from mgseg.options import PRECISIONS
 from mgseg.segmenter import Segmenter, SegmenterOptions
 from mgseg.video import read_frames
 from mgseg.video_writer import VideoWriter
 from mgseg.weights import load_network, make_ready
 
 RANDOM = "random:"
+# Methods of the network -> the part of a step that they are.
+PARTS = {
+    "encode_query": "encode_query",
+    "read": "read",
+    "decode": "decode_masks",
+    "memory_stem": "encode_memory",
+    "encode_memory": "encode_memory",
+}
 TIE = 1e-3  # masks may differ where the two largest probabilities are closer than this
 Image = NDArray[np.uint8]
 T = TypeVar("T")
@@ -99,7 +106,8 @@ def run_benchmark(options: BenchOptions) -> dict[str, Any]:
     with torch.inference_mode(), denormals_as_zero():
         plain, probs = _measure(_start_plain(network, options), options, plain=True) if options.plain else ({}, [])
         network = make_ready(network, options.place, options.precision)
-        ours, masks = _measure(_start_ours(network, options), options, plain=False)
+        step = _start_ours(network, options)
+        ours, masks = _measure(step, options, plain=False)
         report = {
             "options": asdict(options),
             "threads": torch.get_num_threads(),
@@ -107,7 +115,7 @@ def run_benchmark(options: BenchOptions) -> dict[str, Any]:
             "parameters": parameters,
             **ours,
             "frames_a_second": 1 / ours["seconds_a_frame"],
-            "parts": {**_network_parts(network, options), **_file_parts(options)},
+            "parts": {**_network_parts(network, step, options), **_file_parts(options)},
         }
     if options.plain:
         report["plain"] = plain
@@ -194,24 +202,31 @@ def _compare(ours: list[Image], theirs: list[Tensor]) -> dict[str, int]:
     return counts
 
 
-def _network_parts(network: MotionGuidedSTM, options: BenchOptions) -> dict[str, float]:
-    """Time the parts of a step by themselves, in seconds."""
-    image = _as_tensor(next(_frames(options)), options)
-    masks = image.new_zeros(1, options.objects, *image.shape[-2:])
-    dtype = PRECISIONS[options.precision]
-    with torch.autocast(options.place.type, dtype, dtype != torch.float32):
-        keys, values = (
-            x.flatten(3).repeat(1, 1, 1, options.memory_frames) for x in network.encode_memory(image, masks)
-        )
-        query = network.encode_query(image)
-        readout = network.read(query, keys, values, masks)
-        runs: dict[str, Callable[[], Any]] = {
-            "encode_query": lambda: network.encode_query(image),
-            "read": lambda: network.read(query, keys, values, masks),
-            "decode_masks": lambda: network.decode(query, readout),
-            "encode_memory": lambda: network.encode_memory(image, masks),
-        }
-        return {name: _median_seconds(run, options) for name, run in runs.items()}
+def _network_parts(network: MotionGuidedSTM, step: Callable[[], Image], options: BenchOptions) -> dict[str, float]:
+    """Time the parts of a step, in seconds, each for all objects."""
+    spent: dict[str, float] = {}
+
+    def watch(method: str, part: str) -> None:
+        run = getattr(network, method)
+
+        def timed(*arguments: Any) -> Any:
+            start = _now(options)
+            result = run(*arguments)
+            spent[part] = spent.get(part, 0) + _now(options) - start
+            return result
+
+        setattr(network, method, timed)
+
+    for method, part in PARTS.items():
+        watch(method, part)
+    steps = []
+    for _ in range(options.repeats):
+        spent.clear()
+        step()
+        steps.append(dict(spent))
+    for method in PARTS:
+        delattr(network, method)
+    return {part: median(each[part] for each in steps) for part in PARTS.values()}
 
 
 def _file_parts(options: BenchOptions) -> dict[str, float]:
@@ -232,12 +247,17 @@ def _median_seconds(run: Callable[[], Any], options: BenchOptions) -> float:
     """Return the median of the seconds that `run` takes, after one run to warm up."""
     seconds = []
     for _ in range(options.repeats + 1):
-        start = time.perf_counter()
+        start = _now(options)
         run()
-        if options.place.type != "cpu":
-            torch.accelerator.synchronize(options.place)
-        seconds.append(time.perf_counter() - start)
+        seconds.append(_now(options) - start)
     return median(seconds[1:])
+
+
+def _now(options: BenchOptions) -> float:
+    """Return the time in seconds when the device has done all its work."""
+    if options.place.type != "cpu":
+        torch.accelerator.synchronize(options.place)
+    return time.perf_counter()
 
 
 def _gflops(run: Callable[[], Any]) -> float:

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from mgseg.model import fused
 from mgseg.model.folding import prepare_for_inference
-from mgseg.model.fused import conv_norm, fused_operations
+from mgseg.model.fused import convolve, fused_operations
 from mgseg.model.network import ModelConfig, MotionGuidedSTM
 
 SEPARATE = {"none": lambda x: x, "relu": F.relu, "relu6": F.relu6}
@@ -44,7 +44,7 @@ def test_equals_the_separate_steps(activation: str, kind: str, summed: bool, cal
         exact = SEPARATE[activation](y if onto is None else y + onto)
         assert (exact == y).float().mean() < (1.1 if activation == "none" and not summed else 0.9)
         before = x.clone()
-        found = conv_norm(conv, nn.Identity(), x, activation, onto)
+        found = convolve(x, conv, nn.Identity(), activation, onto)
     torch.testing.assert_close(found, exact, rtol=0, atol=1e-6)
     assert found.is_contiguous(memory_format=torch.channels_last)
     torch.testing.assert_close(x, before, rtol=0, atol=0)
@@ -55,19 +55,19 @@ def test_separate_in_training_and_in_other_precisions_and_orders(calls: list[boo
     torch.manual_seed(0)
     conv, norm = nn.Conv2d(4, 4, 1), nn.BatchNorm2d(4).eval()
     x, onto = torch.randn(1, 4, 5, 5).to(memory_format=torch.channels_last), torch.randn(1, 4, 5, 5)
-    found = conv_norm(conv, norm, x, "relu", onto)
+    found = convolve(x, conv, norm, "relu", onto)
     torch.testing.assert_close(found, F.relu(norm(conv(x)) + onto))
     assert found.requires_grad
     assert calls == []  # a norm is left
-    found = conv_norm(conv, nn.Identity(), x, "relu", onto)
+    found = convolve(x, conv, activation="relu", onto=onto)
     torch.testing.assert_close(found, F.relu(conv(x) + onto))
     assert found.requires_grad
     with torch.inference_mode():
-        conv_norm(conv, nn.Identity(), x.contiguous())
-        conv_norm(conv.double(), nn.Identity(), x.double())
+        convolve(x.contiguous(), conv)
+        convolve(x.double(), conv.double())
         conv.float()
         with torch.autocast("cpu", torch.bfloat16):
-            assert conv_norm(conv, nn.Identity(), x, "relu").dtype == torch.bfloat16
+            assert convolve(x, conv, activation="relu").dtype == torch.bfloat16
     assert calls == [False] * 4
 
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mgseg.model.encoders import add_to_objects
+from mgseg.model.fused import convolve
 from mgseg.model.winograd import WinogradConv2d, conv3x3
 
 EPSILON = 1e-7  # probabilities are clamped to [EPSILON, 1 - EPSILON] before the logit (STM)
@@ -32,7 +33,7 @@ class ResidualBlock(nn.Module):
         """Map (B, D, h, w) to the same shape; in inference `x` may serve as the result's storage."""
         if isinstance(self.conv1, WinogradConv2d) and isinstance(self.conv2, WinogradConv2d):
             return self.conv2(self.conv1(x, rectify=True), rectify=True, onto=x)
-        return self.conv2(F.relu_(self.conv1(F.relu(x)))).add_(x)  # in place: the maps at stride 4 are large
+        return convolve(convolve(F.relu(x), self.conv1, activation="relu"), self.conv2, onto=x)
 
 
 class Refinement(nn.Module):

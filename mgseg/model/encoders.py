@@ -142,5 +142,6 @@ class MemoryEncoder(nn.Module):
         planes = torch.stack((masks, others), dim=-1).flatten(0, 1).movedim(-1, 1)  # (B * N, 2, H, W), channels last
         weight = torch.cat((self.conv_mask.weight, self.conv_others.weight), dim=1)
         with self.trunk.arithmetic(masks.device):
-            summed = F.conv2d(planes, weight, None, conv.stride, conv.padding)  # (B * N, C, H / 2, W / 2)
-            return self.trunk(self.trunk.after_stem(add_to_objects(summed, stem))).feat16
+            x = F.conv2d(planes, weight, None, conv.stride, conv.padding)  # (B * N, C, H / 2, W / 2)
+            x = self.trunk.after_stem(add_to_objects(x, stem))
+            return self.trunk(x).feat16

@@ -16,17 +16,18 @@ _ACTIVATIONS: dict[str, tuple[Any, str, list[float]]] = {
     "relu": (F.relu_, "relu", []),
     "relu6": (lambda x: F.hardtanh_(x, 0, 6), "hardtanh", [0, 6]),
 }
+_NO_NORM = nn.Identity()
 
 
-def conv_norm(
-    conv: nn.Module, norm: nn.Module, x: Tensor, activation: str = "none", onto: Tensor | None = None
+def convolve(
+    x: Tensor, conv: nn.Module, norm: nn.Module = _NO_NORM, activation: str = "none", onto: Tensor | None = None
 ) -> Tensor:
     """Convolve, normalise, add and rectify.
 
     Args:
+        x: float (B, C, H, W).
         conv: the convolution.
         norm: the batch norm, or an Identity once it is folded into the convolution.
-        x: float (B, C, H, W).
         activation: "none", "relu" or "relu6", after the sum.
         onto: (B, D, H', W') to add; in inference it may serve as the result's storage.
 
@@ -46,7 +47,7 @@ def conv_norm(
 
 
 def fused_operations() -> list[Any]:
-    """The operations of torch that `conv_norm` may use, where it has them; they begin with the arguments of `shape`."""
+    """The operations of torch that `convolve` may use, where it has them; they begin with the arguments of `shape`."""
     names = ("_convolution_pointwise", "_convolution_pointwise_")
     return [getattr(torch.ops.mkldnn, name) for name in names if hasattr(torch.ops.mkldnn, name)]
 

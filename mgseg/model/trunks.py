@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from mgseg.model.fused import conv_norm
+from mgseg.model.fused import convolve
 
 
 class Stages(NamedTuple):
@@ -47,9 +47,9 @@ class Bottleneck(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Run the block."""
-        y = conv_norm(self.conv1, self.bn1, x, "relu")
-        y = conv_norm(self.conv2, self.bn2, y, "relu")
-        return conv_norm(self.conv3, self.bn3, y, "relu", onto=self.downsample(x))
+        y = convolve(x, self.conv1, self.bn1, "relu")
+        y = convolve(y, self.conv2, self.bn2, "relu")
+        return convolve(y, self.conv3, self.bn3, "relu", onto=self.downsample(x))
 
 
 class InvertedResidual(nn.Module):
@@ -76,7 +76,7 @@ class InvertedResidual(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, C, h, w) to (B, D, h / stride, w / stride)."""
         y: Tensor = self.conv[:-2](x)
-        return conv_norm(self.conv[-2], self.conv[-1], y, onto=x if self.has_shortcut else None)
+        return convolve(y, self.conv[-2], self.conv[-1], onto=x if self.has_shortcut else None)
 
 
 def resnet50(stride_in_1x1: bool) -> Stages:
@@ -120,7 +120,7 @@ class _ConvNormRelu6(nn.Sequential):
         super().__init__(conv, nn.BatchNorm2d(out_dim))
 
     def forward(self, x: Tensor) -> Tensor:
-        return conv_norm(self[0], self[1], x, "relu6")
+        return convolve(x, self[0], self[1], "relu6")
 
 
 def _initialised(stages: Stages) -> Stages:

@@ -118,9 +118,11 @@ class MotionGuidedSTM(nn.Module):
             image: float (B, 3, H, W), RGB in [0, 1]; zeros where padded.
         """
         feat4, feat8, feat16 = self.query_encoder((image - self.mean) / self.std)
-        skip4 = self.decoder.refine4.skip(feat4)
-        del feat4  # as large as the branch itself
+        skip4 = self.decoder.refine4.conv(feat4)
+        del feat4  # what is as large as this stays no longer than it must
+        skip4 = self.decoder.refine4.skip_block(skip4)
         skip8 = self.decoder.refine8.skip(feat8)
+        del feat8
         key, value = self.query_key_value(feat16)
         return QueryFeatures(key, self.decoder.frame_terms(value, skip8, skip4))
 

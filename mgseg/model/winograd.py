@@ -115,14 +115,19 @@ def _convolve(
     tiled = y.permute(0, 2, 3, 1).view(batch, rows, _OUT, columns, _OUT, -1)
     at_once = max(64, _KERNEL_NUMBERS // (_IN**2 * channels) // 64 * 64)
     pieces = [slice(first, first + at_once) for first in range(0, len(weight), at_once)]
+    blocks = _blocks(batch, rows, columns)
+    most = max((maps.stop - maps.start) * (lines.stop - lines.start) for maps, lines in blocks) * columns
+    room = x.new_empty(2, _IN**2 * most * max(channels, min(at_once, len(weight))))
     kernel = None
-    for block in _blocks(batch, rows, columns):
+    for block in blocks:
         tiles = _tiles(x, block, 1, rectify)
-        changed = _change_basis(_OF_INPUT, tiles)
+        changed = _change_basis(_OF_INPUT, tiles, room)
         for piece in pieces:
             if kernel is None or len(pieces) > 1:
+                kernel = None  # before the next one, as large, is made
                 kernel = _OF_KERNEL @ weight[piece].permute(2, 3, 1, 0).reshape(_KERNEL**2, -1)
-            products = torch.bmm(changed, kernel.view(_IN**2, channels, -1))
+                kernel = kernel.view(_IN**2, channels, -1)
+            products = torch.bmm(changed, kernel, out=_use(room[0], (*changed.shape[:2], kernel.shape[2])))
             part = (_TO_OUTPUT @ products.flatten(1)).view(_OUT, _OUT, *tiles.shape[:3], -1).permute(2, 3, 0, 4, 1, 5)
             target, shift = tiled[block][..., piece], 0 if bias is None else bias[piece]
             if y is onto:
@@ -179,10 +184,19 @@ def _tiles(x: Tensor, block: tuple[slice, slice], border: int, rectify: bool = F
     return lines.unfold(1, side, _OUT).unfold(2, side, _OUT)
 
 
-def _change_basis(matrix: Tensor, tiles: Tensor) -> Tensor:
-    """Map tiles (.., .., .., C, s, s) to (36, number of tiles, C) by a matrix (36, s * s)."""
-    side, channels = tiles.shape[-1], tiles.shape[3]
-    return (matrix @ tiles.permute(4, 5, 0, 1, 2, 3).reshape(side * side, -1)).view(len(matrix), -1, channels)
+def _change_basis(matrix: Tensor, tiles: Tensor, room: Tensor | None = None) -> Tensor:
+    """Map tiles (.., .., .., C, s, s) to (36, number of tiles, C) by a matrix (36, s * s).
+
+    In `room`, two times what that takes or more, the result is in the second half and the first one is free again.
+    """
+    *lead, channels, side, _ = tiles.shape
+    room = tiles.new_empty(2, len(matrix) * prod(lead) * channels) if room is None else room
+    flat = _use(room[0], (side, side, *lead, channels)).copy_(tiles.permute(4, 5, 0, 1, 2, 3)).view(side * side, -1)
+    return torch.mm(matrix, flat, out=_use(room[1], (len(matrix), flat.shape[1]))).view(len(matrix), -1, channels)
+
+
+def _use(room: Tensor, shape: tuple[int, ...]) -> Tensor:
+    return room[: prod(shape)].view(shape)
 
 
 def _transforms() -> tuple[Tensor, Tensor, Tensor]:

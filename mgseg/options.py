@@ -20,7 +20,7 @@ class SegmenterOptions:
         precision: "float32", "bfloat16", "float16" or "int8", of the network's arithmetic; a model for int8 is loaded
             with `load_model(..., precision="int8")`.
         objects_at_once: how many objects go through the network together; bounds memory, not results. None: eight;
-            on a CPU one, which for three objects takes half the memory and an eighth more time.
+            on a CPU one, which for three objects takes half the memory and a thirtieth more time.
     """
 
     size: int = 480

@@ -159,8 +159,6 @@ def test_a_target_that_cannot_be_written_leaves_nothing(model, tmp_path):
 def test_imported_stm_gives_stm_s_own_masks(tmp_path):
     torch.manual_seed(2)
     stm = STM().eval()
-    with torch.no_grad():
-        stm.Decoder.pred2.weight.mul_(50)  # so that masks are not all alike; it magnifies rounding, too
     torch.save({f"module.{k}": v for k, v in stm.state_dict().items()}, tmp_path / "STM_weights.pth")
     weights.import_stm(tmp_path / "STM_weights.pth", tmp_path / "stm.pth")
     model = weights.load_model(tmp_path / "stm.pth", "cpu")
@@ -177,11 +175,11 @@ def test_imported_stm_gives_stm_s_own_masks(tmp_path):
     segmenter.start(frames[0], mask)
     for frame, prob in zip(frames[1:], theirs, strict=True):
         ours = segmenter.step(frame)
-        np.testing.assert_allclose(segmenter.probabilities, prob.numpy(), rtol=0, atol=2e-3)
+        np.testing.assert_allclose(segmenter.probabilities, prob.numpy(), rtol=0, atol=1e-4)
         best = prob.topk(2, dim=0).values
-        clear = (best[0] - best[1] > 2e-3).numpy()
+        clear = (best[0] - best[1] > 1e-4).numpy()
         assert (ours == prob.argmax(0).numpy())[clear].all()
-        assert 0 < (ours > 0).mean() < 1
+        assert set(np.unique(ours)) == {0, 1, 2}
 
 
 def test_a_checkpoint_that_is_not_stm_s_is_not_imported(file, tmp_path):

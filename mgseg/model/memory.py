@@ -159,11 +159,8 @@ class MemoryBank:
             return
         extra = self.memory_size + 2 if not have and self.memory_size else max(4, have // 2)
         positions = key.shape[-2] * key.shape[-1]
-        # One block for both: on a CPU large enough for a mapping of its own, instead of a place in the middle of the
-        # heap, between maps that come and go.
-        key_dim = key.shape[1]
-        both = key.new_empty(len(key), key_dim + value.shape[1], have + extra, positions)
-        keys, values = both[:, :key_dim], both[:, key_dim:]
+        keys = key.new_empty(*key.shape[:2], have + extra, positions)
+        values = value.new_empty(*value.shape[:2], have + extra, positions)
         if have:
             keys[:, :, :have], values[:, :, :have] = self._keys, self._values
         self._keys, self._values = keys, values

@@ -4,7 +4,7 @@ import pytest
 import torch
 from stm_restatement import STM
 
-from mgseg.model import reference
+from mgseg.model import decoder, reference
 from mgseg.model.decoder import joint_probabilities, soft_aggregate
 from mgseg.model.folding import prepare_for_inference
 from mgseg.model.network import ModelConfig, MotionGuidedSTM, other_objects, pad_to_stride, unpad
@@ -64,6 +64,23 @@ def test_a_batch_of_clips_equals_the_clips_one_by_one():
         one = slice(i, i + 1)
         alone = model.segment(image[one], keys[one], values[one], previous[one])
         torch.testing.assert_close(together[one], alone, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize(("rows", "of_halves"), [(1, [4]), (2, [8, 8]), (3, [8, 12]), (8, [20, 20])])
+@pytest.mark.parametrize("dim", [16, 128])  # by torch's convolutions and by tiles
+@torch.inference_mode()
+def test_large_maps_are_decoded_in_halves_as_they_are_whole(rows, of_halves, dim, monkeypatch):
+    torch.manual_seed(0)
+    config = ModelConfig(trunk="mobilenet_v2", key_dim=8, value_dim=16, decoder_dim=dim)
+    network = prepare_for_inference(MotionGuidedSTM(config).eval())
+    heights = []
+    network.decoder.predict.register_forward_pre_hook(lambda _, maps: heights.append(maps[0].shape[2]))
+    query, readout = network.encode_query(torch.rand(1, 3, 16 * rows, 48)), torch.randn(1, 2, 16, rows, 3)
+    whole = network.decode(query, readout)
+    monkeypatch.setattr(decoder, "HALVED_FROM", 0)
+    halves = network.decode(query, readout)
+    assert heights == [4 * rows, *of_halves]
+    torch.testing.assert_close(halves, whole, rtol=0, atol=1e-6)
 
 
 def test_soft_aggregation_is_the_normalised_odds():

@@ -12,7 +12,7 @@ from mgseg.model.network import ModelConfig, MotionGuidedSTM
 from mgseg.model.winograd import WinogradConv2d, conv3x3, order_kernels, use_winograd
 
 # (B, C, D, H, W): one tile row or many, sides that are no multiple of 4, several small maps in a block, blocks cut off,
-# a kernel in two pieces for one block and for two
+# channels in pieces: kernels made anew for each block and kept for all, of several pieces of the output, too
 SHAPES = [
     (1, 128, 128, 13, 17),
     (2, 160, 128, 40, 61),
@@ -20,6 +20,8 @@ SHAPES = [
     (1, 129, 128, 4, 120),
     (1, 1024, 192, 3, 9),
     (1, 1024, 192, 30, 60),
+    (1, 512, 128, 30, 60),
+    (2, 300, 260, 30, 60),
 ]
 
 

@@ -144,4 +144,6 @@ class MemoryEncoder(nn.Module):
         with self.trunk.arithmetic(masks.device):
             x = F.conv2d(planes, weight, None, conv.stride, conv.padding)  # (B * N, C, H / 2, W / 2)
             x = self.trunk.after_stem(add_to_objects(x, stem))
-            return self.trunk(x).feat16
+            for block in (*self.trunk.stage4, *self.trunk.stage8, *self.trunk.stage16):
+                x = block(x)
+            return x

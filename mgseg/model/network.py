@@ -118,12 +118,13 @@ class MotionGuidedSTM(nn.Module):
             image: float (B, 3, H, W), RGB in [0, 1]; zeros where padded.
         """
         feat4, feat8, feat16 = self.query_encoder((image - self.mean) / self.std)
-        skip4 = self.decoder.refine4.conv(feat4)
-        del feat4  # what is as large as this stays no longer than it must
-        skip4 = self.decoder.refine4.skip_block(skip4)
+        key, value = self.query_key_value(feat16)
+        del feat16  # smaller maps first, and none stays longer than it must: memory is at its peak here
         skip8 = self.decoder.refine8.skip(feat8)
         del feat8
-        key, value = self.query_key_value(feat16)
+        skip4 = self.decoder.refine4.conv(feat4)
+        del feat4
+        skip4 = self.decoder.refine4.skip_block(skip4)
         return QueryFeatures(key, self.decoder.frame_terms(value, skip8, skip4))
 
     def memory_stem(self, image: Tensor) -> Tensor:

@@ -18,7 +18,8 @@ _OUT, _IN, _KERNEL = 4, 6, 3  # sides of a tile of the output, of the input it d
 _POINTS = (0.0, 0.75, -0.75, 1.5, -1.5)  # and infinity
 _TILES = 108  # worked on at a time, so that they stay in the cache
 _MIN_CHANNELS = 128  # below, the changes of basis cost what the products save
-_KERNEL_NUMBERS = 5 * 2**20  # of a kernel in the other basis held at a time; larger ones go by some of their outputs
+_CHANNELS = 256  # of the input and of the output that are worked on at a time
+_KERNELS = 2  # between as many channels, in the other basis, that are kept for all tiles; more are made anew each time
 
 
 def use_winograd(module: nn.Module) -> None:
@@ -113,23 +114,29 @@ def _convolve(
     else:
         y = torch.empty(size, dtype=x.dtype, memory_format=torch.channels_last)
     tiled = y.permute(0, 2, 3, 1).view(batch, rows, _OUT, columns, _OUT, -1)
-    at_once = max(64, _KERNEL_NUMBERS // (_IN**2 * channels) // 64 * 64)
-    pieces = [slice(first, first + at_once) for first in range(0, len(weight), at_once)]
+    inputs, outputs = _pieces(channels), _pieces(len(weight))
     blocks = _blocks(batch, rows, columns)
-    most = max((maps.stop - maps.start) * (lines.stop - lines.start) for maps, lines in blocks) * columns
-    room = x.new_empty(2, _IN**2 * most * max(channels, min(at_once, len(weight))))
-    kernel = None
+    most = max((maps.stop - maps.start) * (lines.stop - lines.start) for maps, lines in blocks) * columns * _IN**2
+    room = x.new_empty(most * min(channels, _CHANNELS))
+    sums = x.new_empty(len(outputs), most * min(len(weight), _CHANNELS))
+    kernels: dict[tuple[int, int], Tensor] = {}
     for block in blocks:
-        tiles = _tiles(x, block, 1, rectify)
-        changed = _change_basis(_OF_INPUT, tiles, room)
-        for piece in pieces:
-            if kernel is None or len(pieces) > 1:
-                kernel = None  # before the next one, as large, is made
-                kernel = _OF_KERNEL @ weight[piece].permute(2, 3, 1, 0).reshape(_KERNEL**2, -1)
-                kernel = kernel.view(_IN**2, channels, -1)
-            products = torch.bmm(changed, kernel, out=_use(room[0], (*changed.shape[:2], kernel.shape[2])))
-            part = (_TO_OUTPUT @ products.flatten(1)).view(_OUT, _OUT, *tiles.shape[:3], -1).permute(2, 3, 0, 4, 1, 5)
-            target, shift = tiled[block][..., piece], 0 if bias is None else bias[piece]
+        for i, of_input in enumerate(inputs):
+            changed = _change_basis(_OF_INPUT, _tiles(x[:, of_input], block, 1, rectify), room)
+            for j, of_output in enumerate(outputs):
+                kernel = kernels.get((i, j))
+                if kernel is None:
+                    kernel = _change_kernel(weight[of_output, of_input])
+                if len(inputs) * len(outputs) <= _KERNELS:
+                    kernels[i, j] = kernel
+                products = _use(sums[j], (*changed.shape[:2], kernel.shape[2]))
+                torch.baddbmm(products, changed, kernel, beta=min(i, 1), out=products)
+                del kernel  # before the next one, as large, is made
+        for j, of_output in enumerate(outputs):
+            target, shift = tiled[block][..., of_output], 0 if bias is None else bias[of_output]
+            lead = (*target.shape[:2], columns)
+            products = _use(sums[j], (_IN**2, prod(lead) * target.shape[-1]))
+            part = (_TO_OUTPUT @ products).view(_OUT, _OUT, *lead, -1).permute(2, 3, 0, 4, 1, 5)
             if y is onto:
                 target.add_(part).add_(shift)
             else:
@@ -137,6 +144,16 @@ def _convolve(
     if y.shape[2:] != x.shape[2:]:
         y = y[:, :, :height, :width].clone(memory_format=torch.channels_last)
     return y if onto is None or y is onto else y.add_(onto)
+
+
+def _pieces(channels: int) -> list[slice]:
+    return [slice(first, min(first + _CHANNELS, channels)) for first in range(0, channels, _CHANNELS)]
+
+
+def _change_kernel(weight: Tensor) -> Tensor:
+    """Map kernels (D, C, 3, 3) to (36, C, D)."""
+    changed: Tensor = _OF_KERNEL @ weight.permute(2, 3, 1, 0).reshape(_KERNEL**2, -1)
+    return changed.view(_IN**2, weight.shape[1], -1)
 
 
 def _weight_gradient(x: Tensor, grad: Tensor) -> Tensor:
@@ -185,14 +202,11 @@ def _tiles(x: Tensor, block: tuple[slice, slice], border: int, rectify: bool = F
 
 
 def _change_basis(matrix: Tensor, tiles: Tensor, room: Tensor | None = None) -> Tensor:
-    """Map tiles (.., .., .., C, s, s) to (36, number of tiles, C) by a matrix (36, s * s).
-
-    In `room`, two times what that takes or more, the result is in the second half and the first one is free again.
-    """
-    *lead, channels, side, _ = tiles.shape
-    room = tiles.new_empty(2, len(matrix) * prod(lead) * channels) if room is None else room
-    flat = _use(room[0], (side, side, *lead, channels)).copy_(tiles.permute(4, 5, 0, 1, 2, 3)).view(side * side, -1)
-    return torch.mm(matrix, flat, out=_use(room[1], (len(matrix), flat.shape[1]))).view(len(matrix), -1, channels)
+    """Map tiles (.., .., .., C, s, s) to (36, number of tiles, C) by a matrix (36, s * s), in `room` where given."""
+    channels, side = tiles.shape[3:5]
+    flat = tiles.permute(4, 5, 0, 1, 2, 3).reshape(side**2, -1)
+    room = flat.new_empty(len(matrix) * flat.shape[1]) if room is None else room
+    return torch.mm(matrix, flat, out=_use(room, (len(matrix), flat.shape[1]))).view(len(matrix), -1, channels)
 
 
 def _use(room: Tensor, shape: tuple[int, ...]) -> Tensor:

@@ -19,7 +19,7 @@ _POINTS = (0.0, 0.75, -0.75, 1.5, -1.5)  # and infinity
 _TILES = 108  # worked on at a time, so that they stay in the cache
 _MIN_CHANNELS = 128  # below, the changes of basis cost what the products save
 _CHANNELS = 256  # of the input and of the output that are worked on at a time
-_KERNELS = 2  # between as many channels, in the other basis, that are kept for all tiles; more are made anew each time
+_KERNELS = 2  # of such pieces that are kept, in the other basis, for all tiles; where there are more, each is made anew
 
 
 def use_winograd(module: nn.Module) -> None:

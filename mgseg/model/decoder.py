@@ -4,6 +4,7 @@ Shapes: B pictures, N objects, h x w the key map at stride 16, D decoder channel
 Source: STM, section 3.3 (decoder) and section 3.4 (soft aggregation).
 """
 
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -122,11 +123,12 @@ class Decoder(nn.Module):
         """Refine (B * N, D, 2h, 2w) to stride 4 and predict: (B * N, 2, 4h, 4w).
 
         In inference on a CPU, maps of many numbers are made in an upper and a lower half, each with as many rows of
-        the other one as upsampling and three convolutions see, and one tile of theirs has: the results are the same.
+        the other one as upsampling and three convolutions see, and one tile of theirs has: the results are the same,
+        but in int8 by rounding, where each half has bounds of its own.
         """
         height = coarse.shape[2]
         whole = torch.is_grad_enabled() or coarse.device.type != "cpu" or 4 * coarse.numel() < HALVED_FROM
-        middle = height if whole else height // 4 * 2
+        middle = 0 if whole else height // 4 * 2
 
         def predict(top: int, bottom: int) -> Tensor:
             first, last = max(top - 2, 0), bottom + 2
@@ -134,7 +136,7 @@ class Decoder(nn.Module):
             pair: Tensor = self.predict(F.relu_(x))
             return pair[:, :, 2 * (top - first) : 2 * (bottom - first)]
 
-        return torch.cat([predict(top, bottom) for top, bottom in ((0, middle), (middle, height)) if top < bottom], 2)
+        return torch.cat([predict(top, bottom) for top, bottom in pairwise(sorted({0, middle, height}))], dim=2)
 
 
 def soft_aggregate(logits: Tensor) -> Tensor:

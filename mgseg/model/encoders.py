@@ -144,6 +144,7 @@ class MemoryEncoder(nn.Module):
         with self.trunk.arithmetic(masks.device):
             x = F.conv2d(planes, weight, None, conv.stride, conv.padding)  # (B * N, C, H / 2, W / 2)
             x = self.trunk.after_stem(add_to_objects(x, stem))
+            # Not the trunk's own forward, which keeps the maps at stride 4 and 8 until the end, for nothing here.
             for block in (*self.trunk.stage4, *self.trunk.stage8, *self.trunk.stage16):
                 x = block(x)
             return x

@@ -9,7 +9,7 @@ from pathlib import Path
 import imageio.v3 as iio
 
 import mgseg
-from mgseg.masks import read_mask, write_mask
+from mgseg.files.masks import read_mask, write_mask
 
 HERE = Path(__file__).parent
 

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import mgseg
-from mgseg.results import Outputs
+from mgseg.segment.outputs import Outputs
 
 HERE = Path(__file__).parent
 

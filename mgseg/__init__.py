@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from mgseg.errors import MgsegError
-    from mgseg.results import Outputs
-    from mgseg.segment import Span, segment_clip
-    from mgseg.segmenter import Segmenter, SegmenterOptions
+    from mgseg.segment.clip import Span, segment_clip
+    from mgseg.segment.outputs import Outputs
+    from mgseg.segment.segmenter import Segmenter, SegmenterOptions
     from mgseg.weights import load_model
 
     __version__: str
@@ -27,12 +27,12 @@ __all__ = [
 
 _HOMES = {
     "MgsegError": "mgseg.errors",
-    "Outputs": "mgseg.results",
-    "Segmenter": "mgseg.segmenter",
-    "SegmenterOptions": "mgseg.segmenter",
-    "Span": "mgseg.segment",
+    "Outputs": "mgseg.segment.outputs",
+    "Segmenter": "mgseg.segment.segmenter",
+    "SegmenterOptions": "mgseg.segment.segmenter",
+    "Span": "mgseg.segment.clip",
     "load_model": "mgseg.weights",
-    "segment_clip": "mgseg.segment",
+    "segment_clip": "mgseg.segment.clip",
 }
 
 

@@ -23,13 +23,13 @@ from torch.utils.flop_counter import FlopCounterMode, conv_flop_count
 
 from mgseg.device import denormals_as_zero, has_int8
 from mgseg.errors import InputError
-from mgseg.masks import write_mask
-from mgseg.model.fused import fused_operations
+from mgseg.files.masks import write_mask
+from mgseg.files.video import read_frames
+from mgseg.files.video_writer import VideoWriter
+from mgseg.model.fast.fused import fused_operations
 from mgseg.model.network import PRESETS, MotionGuidedSTM
 from mgseg.model.reference import PlainSegmenter
-from mgseg.segmenter import Segmenter, SegmenterOptions
-from mgseg.video import read_frames
-from mgseg.video_writer import VideoWriter
+from mgseg.segment.segmenter import Segmenter, SegmenterOptions
 from mgseg.weights import load_network, make_ready
 
 RANDOM = "random:"

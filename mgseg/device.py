@@ -8,7 +8,9 @@ from contextlib import contextmanager
 import torch
 
 from mgseg.errors import DeviceError
-from mgseg.options import INT8
+
+INT8 = "int8"  # the convolutions of a model loaded for it; all else is float32
+PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16, INT8: torch.float32}
 
 # Parameters of glibc's mallopt(3): the size from which a block is mapped by itself and goes back when it is freed, and
 # how much free memory may stay at the heap's end.

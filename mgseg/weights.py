@@ -1,4 +1,4 @@
-"""Checkpoint files: find, load, save, import of published STM checkpoints. No network access.
+"""Checkpoint files: find, load, save, export. No network access.
 
 Format: {"format": 1, "config": fields of ModelConfig, "state_dict": tensors}; a training checkpoint holds more entries
 and loads the same way. Files are read with weights_only=True: pickled code never runs.
@@ -18,41 +18,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mgseg.device import denormals_as_zero, find_device, find_precision, keep_freed_memory
+from mgseg.device import INT8, PRECISIONS, denormals_as_zero, find_device, find_precision, keep_freed_memory
 from mgseg.errors import OutputError, WeightsError
 from mgseg.model.encoders import Trunk
-from mgseg.model.folding import prepare_for_inference
+from mgseg.model.fast.prepare import prepare_for_inference
+from mgseg.model.fast.winograd import order_kernels
 from mgseg.model.network import ModelConfig, MotionGuidedSTM
-from mgseg.model.winograd import order_kernels
-from mgseg.options import INT8, PRECISIONS
 
 FORMAT = 1
 AUTO = "auto"
-STM_CONFIG = ModelConfig(motion_prior=False)  # the published STM
-
-# STM's published module names -> ours
-_STM_TRUNK = {"conv1": "stem", "bn1": "after_stem.0", "res2": "stage4", "res3": "stage8", "res4": "stage16"}
-_STM_NAMES = {
-    **{f"Encoder_M.{theirs}": f"memory_encoder.trunk.{ours}" for theirs, ours in _STM_TRUNK.items()},
-    **{f"Encoder_Q.{theirs}": f"query_encoder.trunk.{ours}" for theirs, ours in _STM_TRUNK.items()},
-    "Encoder_M.conv1_m": "memory_encoder.conv_mask",
-    "Encoder_M.conv1_o": "memory_encoder.conv_others",
-    "KV_M_r4.Key": "memory_key_value.key",
-    "KV_M_r4.Value": "memory_key_value.value",
-    "KV_Q_r4.Key": "query_key_value.key",
-    "KV_Q_r4.Value": "query_key_value.value",
-    "Decoder.convFM": "decoder.compress",
-    "Decoder.ResMM": "decoder.block16",
-    "Decoder.RF3.convFS": "decoder.refine8.conv",
-    "Decoder.RF3.ResFS": "decoder.refine8.skip_block",
-    "Decoder.RF3.ResMM": "decoder.refine8.block",
-    "Decoder.RF2.convFS": "decoder.refine4.conv",
-    "Decoder.RF2.ResFS": "decoder.refine4.skip_block",
-    "Decoder.RF2.ResMM": "decoder.refine4.block",
-    "Decoder.pred2": "decoder.predict",
-}
-_STM_CONSTANTS = {f"Encoder_{part}.{name}" for part in "MQ" for name in ("mean", "std")}
-
 
 # What torch.load raises for a file that is cut short, damaged, malicious, or something else.
 _DAMAGED = (
@@ -143,14 +117,14 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     Raises:
         WeightsError: not found, not a checkpoint, of another format, or damaged.
     """
-    entries = _read_tensors(path)
+    entries = read_tensors(path)
     if entries.get("format") != FORMAT or not {"config", "state_dict"} <= entries.keys():
         hint = "a published STM checkpoint comes in with: mgseg weights import FILE -o NEW"
         raise WeightsError(f"{path} is not an mgseg checkpoint of format {FORMAT}", hint)
     return entries
 
 
-def _read_tensors(path: Path) -> dict[str, Any]:
+def read_tensors(path: Path) -> dict[str, Any]:
     """Read a file of tensors in a dict."""
     try:
         with warnings.catch_warnings():
@@ -269,35 +243,13 @@ def export_weights(source: Path, target: Path, overwrite: bool = False) -> None:
         WeightsError: the source is no checkpoint of ours.
         OutputError: the target is the source, exists while `overwrite` is off, or cannot be written.
     """
-    _check_target(source, target, overwrite)
+    check_target(source, target, overwrite)
     entries = read_checkpoint(source)
     model = build_model(source, entries)
     save_weights(target, model.config, model.state_dict(), half=True)
 
 
-def import_stm(source: Path, target: Path, overwrite: bool = False) -> None:
-    """Turn a published STM checkpoint (a DataParallel state dict) into one of ours, without motion prior.
-
-    Raises:
-        WeightsError: names are missing or unknown, or shapes differ.
-        OutputError: see `export_weights`.
-    """
-    _check_target(source, target, overwrite)
-    theirs = _read_tensors(source)
-    ours: dict[str, Tensor] = {}
-    for name, tensor in theirs.items():
-        name = name.removeprefix("module.")
-        if name in _STM_CONSTANTS:
-            continue
-        prefix = next((p for p in _STM_NAMES if name.startswith(p + ".")), None)
-        if prefix is None:
-            raise WeightsError(f"{source} is not a published STM checkpoint: unknown name {name!r}")
-        ours[_STM_NAMES[prefix] + name[len(prefix) :]] = tensor
-    model = build_model(source, {"config": asdict(STM_CONFIG), "state_dict": ours})
-    save_weights(target, model.config, model.state_dict())
-
-
-def _check_target(source: Path, target: Path, overwrite: bool) -> None:
+def check_target(source: Path, target: Path, overwrite: bool) -> None:
     if target.resolve() == source.resolve():
         raise OutputError(f"{target} is what is read; write elsewhere")
     if target.exists() and not overwrite:
@@ -312,7 +264,7 @@ def load_trunk(model: MotionGuidedSTM, path: Path) -> None:
     Raises:
         WeightsError: the file is no such state dict, or lacks a tensor of the trunk.
     """
-    weights = _read_tensors(path)
+    weights = read_tensors(path)
     for trunk in (model.query_encoder.trunk, model.memory_encoder.trunk):
         try:
             trunk.load_state_dict({name: weights[_torchvision_name(trunk, name)] for name in trunk.state_dict()})

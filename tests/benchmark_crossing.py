@@ -24,8 +24,8 @@ from mgseg.data.catalog import find_split
 from mgseg.data.layouts import find_pairs
 from mgseg.data.paste import Cutout
 from mgseg.data.stills import Stills
-from mgseg.evaluate import Files, evaluate_split
-from mgseg.masks import read_index_map, write_mask
+from mgseg.evaluation.evaluate import Files, evaluate_split
+from mgseg.files.masks import read_index_map, write_mask
 
 HEIGHT, WIDTH = 384, 640
 LAST_FRAMES = 5  # after the objects have parted, that are looked at

@@ -20,7 +20,7 @@ from PIL import Image
 
 from mgseg.data.catalog import Split, find_split
 from mgseg.evaluation.protocols import score_split
-from mgseg.masks import write_mask
+from mgseg.files.masks import write_mask
 
 Mask = NDArray[np.bool_]
 

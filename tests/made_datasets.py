@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from mgseg.masks import write_mask
+from mgseg.files.masks import write_mask
 
 Masks = NDArray[np.uint8]
 

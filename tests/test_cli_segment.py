@@ -15,13 +15,13 @@ from PIL import Image
 from typer.testing import CliRunner
 
 import mgseg
-import mgseg.segment
+import mgseg.segment.clip
 from mgseg.cli import app
 from mgseg.cli import segment as command
 from mgseg.errors import InputError
-from mgseg.masks import write_mask
-from mgseg.segment import Span, segment_clip
-from mgseg.video import read_frames
+from mgseg.files.masks import write_mask
+from mgseg.files.video import read_frames
+from mgseg.segment.clip import Span, segment_clip
 
 runner = CliRunner()
 
@@ -66,7 +66,7 @@ def test_options_reach_the_segmenter(call: Any, monkeypatch: pytest.MonkeyPatch)
         seen.update(more, masks=args[1], outputs=args[2])
         raise InputError("enough")
 
-    monkeypatch.setattr(mgseg.segment, "segment_clip", segment_clip)
+    monkeypatch.setattr(mgseg.segment.clip, "segment_clip", segment_clip)
     call(
         *("--mask", "first.png", "--mask", "5=b.png", "--size", 0, "--memory-every", 3, "--memory-size", 7, "--flip"),
         *("--precision", "bfloat16", "--start", "0:00:01.5", "--end", "120", "--both-ways", "--clean-mask"),
@@ -170,7 +170,7 @@ def test_ctrl_c_keeps_what_is_finished_and_exits_with_130(
         yield from list(read_frames(clip.path))[:4]
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(mgseg.segment, "read_frames", read)
+    monkeypatch.setattr(mgseg.segment.clip, "read_frames", read)
     result = call("--mask", "first.png", "--overlay", "o.mp4")
     assert result.exit_code == 130
     assert "interrupted" in result.stderr

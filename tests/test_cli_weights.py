@@ -8,7 +8,7 @@ import pytest
 import torch
 from typer.testing import CliRunner, Result
 
-from mgseg import weights
+from mgseg import stm_import, weights
 from mgseg.cli import app
 from mgseg.model.network import MotionGuidedSTM
 
@@ -70,8 +70,8 @@ def test_import_and_export_write_checkpoints_that_load(tmp_path: Path) -> None:
 
 def published_names() -> dict[str, torch.Tensor]:
     """A random model's tensors under the names of the published STM."""
-    model = MotionGuidedSTM(weights.STM_CONFIG)
-    names = {ours: theirs for theirs, ours in weights._STM_NAMES.items()}
+    model = MotionGuidedSTM(stm_import.STM_CONFIG)
+    names = {ours: theirs for theirs, ours in stm_import._STM_NAMES.items()}
     return {
         f"module.{names[prefix]}{name.removeprefix(prefix)}": tensor
         for name, tensor in model.state_dict().items()

@@ -13,9 +13,9 @@ import pytest
 from conftest import draw
 
 from mgseg.errors import InputError
-from mgseg.results import Outputs
-from mgseg.segment import segment_clip
-from mgseg.video import probe, read_backward, read_frames
+from mgseg.files.video import probe, read_backward, read_frames
+from mgseg.segment.clip import segment_clip
+from mgseg.segment.outputs import Outputs
 
 RATE = Fraction(25)
 

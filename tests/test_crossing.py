@@ -6,7 +6,7 @@ from benchmark_crossing import KINDS, count_fates, make_dataset
 from PIL import Image
 
 from mgseg.data.catalog import find_split
-from mgseg.masks import read_index_map, write_mask
+from mgseg.files.masks import read_index_map, write_mask
 
 COUNTS = {"two": 2, "three": 3, "twins": 2}
 

@@ -11,7 +11,7 @@ import pytest
 from drills.mutate import try_all
 from made_datasets import make_youtube_vos, shapes
 
-from mgseg.masks import write_mask
+from mgseg.files.masks import write_mask
 
 DRILLS = Path(__file__).parent / "drills"
 linux = pytest.mark.skipif(sys.platform != "linux", reason="watches memory by /proc")

@@ -13,9 +13,9 @@ from PIL import Image
 
 from mgseg.data.catalog import find_split
 from mgseg.errors import DatasetError, InputError
-from mgseg.evaluate import evaluate_split
+from mgseg.evaluation.evaluate import evaluate_split
+from mgseg.evaluation.metrics import boundary_accuracy, region_similarity
 from mgseg.evaluation.scoring import FramePair, score_frames, score_pairs
-from mgseg.metrics import boundary_accuracy, region_similarity
 
 FIGURES = ("J", "J_recall", "J_decay", "F", "F_recall", "F_decay")
 

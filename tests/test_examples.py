@@ -10,9 +10,9 @@ import pytest
 from PIL import Image
 
 import mgseg
-from mgseg.masks import DAVIS_PALETTE, read_mask, write_mask
-from mgseg.metrics import region_similarity
-from mgseg.video import probe, read_frames
+from mgseg.evaluation.metrics import region_similarity
+from mgseg.files.masks import DAVIS_PALETTE, read_mask, write_mask
+from mgseg.files.video import probe, read_frames
 from mgseg.weights import released_weights
 
 EXAMPLES = Path(__file__).parents[1] / "examples"

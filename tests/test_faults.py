@@ -13,14 +13,14 @@ from typing import Any
 
 import pytest
 
-import mgseg.segment
-import mgseg.video
-from mgseg.decoding import open_video
+import mgseg.files.video
+import mgseg.segment.clip
 from mgseg.errors import OutputError
-from mgseg.masks import read_index_map
-from mgseg.overlap import WriteBehind, read_ahead
-from mgseg.results import Outputs
-from mgseg.segment import SegmentResult, segment_clip
+from mgseg.files.decoding import open_video
+from mgseg.files.masks import read_index_map
+from mgseg.files.threads import WriteBehind, read_ahead
+from mgseg.segment.clip import SegmentResult, segment_clip
+from mgseg.segment.outputs import Outputs
 
 Run = Callable[..., SegmentResult]
 linux = pytest.mark.skipif(sys.platform != "linux", reason="needs /dev/full, seteuid")
@@ -163,9 +163,9 @@ def test_the_same_bytes_come_out_whatever_the_threads(
             stream.codec_context.thread_count = threads
             yield container, stream
 
-    monkeypatch.setattr(mgseg.video, "open_video", threaded)
-    monkeypatch.setattr(mgseg.segment, "read_ahead", partial(read_ahead, depth=depth))
-    monkeypatch.setattr(mgseg.segment, "WriteBehind", partial(WriteBehind, depth=depth))
+    monkeypatch.setattr(mgseg.files.video, "open_video", threaded)
+    monkeypatch.setattr(mgseg.segment.clip, "read_ahead", partial(read_ahead, depth=depth))
+    monkeypatch.setattr(mgseg.segment.clip, "WriteBehind", partial(WriteBehind, depth=depth))
     run(Outputs(tmp_path / "b", cut_outs=tmp_path / "bc", scores=tmp_path / "bs"))
     for ours, theirs in (("a", "b"), ("ac", "bc"), ("as", "bs")):
         files = sorted(path for path in (tmp_path / ours).rglob("*.png"))

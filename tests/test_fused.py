@@ -7,9 +7,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from mgseg.model import fused
-from mgseg.model.folding import prepare_for_inference
-from mgseg.model.fused import convolve, fused_operations
+from mgseg.model.fast import fused
+from mgseg.model.fast.fused import convolve, fused_operations
+from mgseg.model.fast.prepare import prepare_for_inference
 from mgseg.model.network import ModelConfig, MotionGuidedSTM
 
 SEPARATE = {"none": lambda x: x, "relu": F.relu, "relu6": F.relu6}

@@ -15,17 +15,18 @@ import torch
 from PIL import Image
 from typer.testing import CliRunner
 
-import mgseg.decoding
-import mgseg.pictures
+import mgseg.files.decoding
+import mgseg.files.pictures
 from mgseg.cli import app
 from mgseg.data.catalog import find_split
 from mgseg.data.reading import read_labels
 from mgseg.errors import DatasetError, InputError, MgsegError, WeightsError
 from mgseg.evaluation.scoring import read_index_map
-from mgseg.masks import read_mask, write_mask
-from mgseg.pictures import read_note, read_picture
-from mgseg.video import probe, read_frames
-from mgseg.weights import import_stm, load_network
+from mgseg.files.masks import read_mask, write_mask
+from mgseg.files.pictures import read_note, read_picture
+from mgseg.files.video import probe, read_frames
+from mgseg.stm_import import import_stm
+from mgseg.weights import load_network
 
 
 def png(width: int, height: int, deflated: bytes) -> bytes:
@@ -66,7 +67,7 @@ def test_a_bomb_that_unfolds_to_more_than_it_claims_takes_no_memory(tmp_path: Pa
 
 
 def test_the_limit_on_sizes_is_what_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mgseg.pictures, "MAX_PIXELS", 48)
+    monkeypatch.setattr(mgseg.files.pictures, "MAX_PIXELS", 48)
     Image.new("L", (8, 6), 1).save(tmp_path / "a.png")
     Image.new("L", (7, 7), 1).save(tmp_path / "b.png")
     assert read_picture(tmp_path / "a.png").shape == (6, 8, 3)
@@ -81,7 +82,7 @@ def test_a_clip_whose_frames_grow_beyond_the_limit_ends_there(
     small, large = (make_clip(tmp_path / f"{side}.h264", size=(side, side * 3 // 2)).path for side in (64, 640))
     joined = tmp_path / "joined.h264"
     joined.write_bytes(small.read_bytes() + large.read_bytes())
-    monkeypatch.setattr(mgseg.decoding, "MAX_PIXELS", limit)
+    monkeypatch.setattr(mgseg.files.decoding, "MAX_PIXELS", limit)
     frames: list[Any] = []
 
     def read() -> None:

@@ -11,12 +11,12 @@ from torch.nn import functional as F
 from typer.testing import CliRunner
 
 import mgseg
-import mgseg.masks
+import mgseg.files.masks
 from mgseg.cli import app
 from mgseg.device import find_precision, has_int8
 from mgseg.errors import DeviceError, InputError
-from mgseg.model.folding import prepare_for_inference
-from mgseg.model.int8 import Int8Conv2d
+from mgseg.model.fast.int8 import Int8Conv2d
+from mgseg.model.fast.prepare import prepare_for_inference
 from mgseg.model.network import ModelConfig, MotionGuidedSTM
 from mgseg.weights import load_network, weights_folder
 
@@ -133,7 +133,7 @@ def test_a_model_and_options_of_different_arithmetic_are_refused(tiny_weights: A
 
 @needs_int8
 def test_the_commands_run_in_it(clip: Any, tiny_weights: Any, tmp_path: Any) -> None:
-    mgseg.masks.write_mask(tmp_path / "first.png", clip.masks[0])
+    mgseg.files.masks.write_mask(tmp_path / "first.png", clip.masks[0])
     common = ["--weights", str(tiny_weights), "--device", "cpu", "--precision", "int8"]
     arguments = ["segment", str(clip.path), "-m", str(tmp_path / "first.png"), "-o", str(tmp_path / "out"), *common]
     found = CliRunner().invoke(app, arguments)

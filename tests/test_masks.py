@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
-import mgseg.pictures
+import mgseg.files.pictures
 from mgseg.errors import InputError, OutputError
-from mgseg.masks import DAVIS_PALETTE, object_ids, read_index_map, read_mask, write_mask
+from mgseg.files.masks import DAVIS_PALETTE, object_ids, read_index_map, read_mask, write_mask
 
 U8 = NDArray[np.uint8]
 
@@ -209,7 +209,7 @@ def test_a_bomb_is_refused_before_it_is_unpacked(tmp_path: Path) -> None:
 
 def test_the_limit_is_on_pixels(tmp_path: Path, shapes: U8, monkeypatch: pytest.MonkeyPatch) -> None:
     write_mask(tmp_path / "m.png", shapes)
-    monkeypatch.setattr(mgseg.pictures, "MAX_PIXELS", 60 * 80 - 1)
+    monkeypatch.setattr(mgseg.files.pictures, "MAX_PIXELS", 60 * 80 - 1)
     with pytest.raises(InputError, match="80x60; the limit is 4,799 pixels"):
         read_mask(tmp_path / "m.png")
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mgseg.errors import InputError
-from mgseg.metrics import boundary_accuracy, region_similarity, statistics
+from mgseg.evaluation.metrics import boundary_accuracy, region_similarity, statistics
 
 
 def plain_boundary(mask):

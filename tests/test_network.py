@@ -6,7 +6,7 @@ from stm_restatement import STM
 
 from mgseg.model import decoder, reference
 from mgseg.model.decoder import joint_probabilities, soft_aggregate
-from mgseg.model.folding import prepare_for_inference
+from mgseg.model.fast.prepare import prepare_for_inference
 from mgseg.model.network import ModelConfig, MotionGuidedSTM, other_objects, pad_to_stride, unpad
 
 CONFIGS = [

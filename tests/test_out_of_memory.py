@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from mgseg.errors import DeviceError
+from mgseg.files.video import read_frames
 from mgseg.model.memory import MemoryBank
-from mgseg.segmenter import Segmenter, SegmenterOptions
-from mgseg.video import read_frames
+from mgseg.segment.segmenter import Segmenter, SegmenterOptions
 
 OPTIONS = SegmenterOptions(memory_every=2, memory_size=1)
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from mgseg.masks import DAVIS_PALETTE
-from mgseg.overlay import cut_out, draw_overlay
+from mgseg.files.masks import DAVIS_PALETTE
+from mgseg.files.overlay import cut_out, draw_overlay
 
 
 @pytest.fixture

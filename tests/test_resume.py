@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from mgseg.errors import OutputError
-from mgseg.masks import read_index_map, write_mask
-from mgseg.pictures import read_note
-from mgseg.results import Outputs
-from mgseg.segment import SegmentResult, Span, segment_clip
-from mgseg.segmenter import Segmenter, SegmenterOptions
-from mgseg.video import read_frames
+from mgseg.files.masks import read_index_map, write_mask
+from mgseg.files.pictures import read_note
+from mgseg.files.video import read_frames
+from mgseg.segment.clip import SegmentResult, Span, segment_clip
+from mgseg.segment.outputs import Outputs
+from mgseg.segment.segmenter import Segmenter, SegmenterOptions
 
 Made = Any
 Run = Callable[..., SegmentResult]

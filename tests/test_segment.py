@@ -10,16 +10,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import mgseg.results
-import mgseg.segment
-import mgseg.video_writer
+import mgseg.files.video_writer
+import mgseg.segment.clip
+import mgseg.segment.outputs
 from mgseg.errors import DeviceError, InputError, MgsegError, OutputError, WeightsError
-from mgseg.masks import DAVIS_PALETTE, object_ids, write_mask
-from mgseg.overlap import WriteBehind, read_ahead
-from mgseg.results import Outputs
-from mgseg.segment import SegmentResult, Span, segment_clip
-from mgseg.segmenter import Segmenter, SegmenterOptions
-from mgseg.video import Frame, probe, read_frames
+from mgseg.files.masks import DAVIS_PALETTE, object_ids, write_mask
+from mgseg.files.threads import WriteBehind, read_ahead
+from mgseg.files.video import Frame, probe, read_frames
+from mgseg.segment.clip import SegmentResult, Span, segment_clip
+from mgseg.segment.outputs import Outputs
+from mgseg.segment.segmenter import Segmenter, SegmenterOptions
 
 Made = Any
 Run = Callable[..., SegmentResult]
@@ -238,8 +238,8 @@ def test_an_error_in_the_reader_or_writer_ends_the_run(
             raise problem
         write_mask(path, mask, palette, note)
 
-    monkeypatch.setattr(mgseg.segment, "read_frames", read)
-    monkeypatch.setattr(mgseg.results, "write_mask", write)
+    monkeypatch.setattr(mgseg.segment.clip, "read_frames", read)
+    monkeypatch.setattr(mgseg.segment.outputs, "write_mask", write)
     outputs = Outputs(tmp_path / "masks", overlay=tmp_path / "o.mp4")
     begin = time.perf_counter()
     if isinstance(problem, InputError):
@@ -349,7 +349,7 @@ def test_bad_input_is_refused_before_weights_are_read(
 ) -> None:
     kind, text, arguments = _bad_inputs(clip, tmp_path)[case]
     given = {"clip": clip.path, "masks": clip.masks[0], "outputs": None, **arguments}
-    monkeypatch.setattr(mgseg.video_writer, "_ANIMATION_PIXELS", 8 * 64 * 96 - 1)
+    monkeypatch.setattr(mgseg.files.video_writer, "_ANIMATION_PIXELS", 8 * 64 * 96 - 1)
     before = sorted(tmp_path.rglob("*"))
     with pytest.raises(kind, match=text):
         segment_clip(weights=tmp_path / "absent.pth", **given)

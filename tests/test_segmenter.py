@@ -9,7 +9,7 @@ import torch
 from mgseg.errors import DeviceError, InputError
 from mgseg.model import reference
 from mgseg.model.network import ModelConfig, MotionGuidedSTM
-from mgseg.segmenter import Segmenter, SegmenterOptions
+from mgseg.segment.segmenter import Segmenter, SegmenterOptions
 
 CONFIG = ModelConfig(trunk="mobilenet_v2", key_dim=8, value_dim=12, decoder_dim=6)
 

@@ -17,7 +17,7 @@ from training_data import make_davis
 
 from mgseg.data.clips import Sequences
 from mgseg.model.network import MotionGuidedSTM
-from mgseg.segmenter import Segmenter, SegmenterOptions
+from mgseg.segment.segmenter import Segmenter, SegmenterOptions
 from mgseg.training.batches import plan_step
 from mgseg.training.distributed import Processes
 from mgseg.training.objective import VideoPass

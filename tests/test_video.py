@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import mgseg.pictures
-import mgseg.video
+import mgseg.files.pictures
+import mgseg.files.video
 from mgseg.errors import InputError
-from mgseg.video import Frame, probe, read_backward, read_frames
+from mgseg.files.video import Frame, probe, read_backward, read_frames
 
 Maker = Callable[..., Any]
 
@@ -106,7 +106,7 @@ def test_sixteen_bit_pictures_are_scaled_not_clipped(tmp_path: Path) -> None:
 def test_reading_backward_gives_the_same_frames(
     make_clip: Maker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    monkeypatch.setattr(mgseg.video, "BACKWARD_BYTES", 1)  # chunks of 8 frames
+    monkeypatch.setattr(mgseg.files.video, "BACKWARD_BYTES", 1)  # chunks of 8 frames
     made = make_clip(tmp_path / name, num_frames=22)
     forward = list(read_frames(made.path))
     backward = list(read_backward(made.path, 2, 21))
@@ -190,7 +190,7 @@ def test_sound_alone_is_no_clip(tmp_path: Path) -> None:
 
 
 def test_absurd_sizes_are_refused(make_clip: Maker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mgseg.pictures, "MAX_PIXELS", 1000)
+    monkeypatch.setattr(mgseg.files.pictures, "MAX_PIXELS", 1000)
     for name in ("big.mp4", "pictures"):
         with pytest.raises(InputError, match="claims frames of 96x64"):
             probe(make_clip(tmp_path / name).path)

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import mgseg.video_writer
+import mgseg.files.video_writer
 from mgseg.errors import OutputError
-from mgseg.video import Frame, probe, read_frames
-from mgseg.video_writer import AnimationWriter, VideoWriter
+from mgseg.files.video import Frame, probe, read_frames
+from mgseg.files.video_writer import AnimationWriter, VideoWriter
 
 Maker = Callable[..., Any]
 
@@ -139,7 +139,7 @@ def test_animations_keep_the_frames_times(clip: Any, tmp_path: Path, suffix: str
 def test_an_animation_too_large_for_memory_is_refused(
     clip: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(mgseg.video_writer, "_ANIMATION_PIXELS", 64 * 96 * 2)
+    monkeypatch.setattr(mgseg.files.video_writer, "_ANIMATION_PIXELS", 64 * 96 * 2)
 
     def write() -> None:
         with AnimationWriter(tmp_path / "o.gif", Fraction(10)) as writer:

@@ -14,7 +14,8 @@ from mgseg import weights
 from mgseg.cli.options import name_weights
 from mgseg.errors import OutputError, WeightsError
 from mgseg.model.network import ModelConfig, MotionGuidedSTM
-from mgseg.segmenter import Segmenter, SegmenterOptions
+from mgseg.segment.segmenter import Segmenter, SegmenterOptions
+from mgseg.stm_import import import_stm
 
 CONFIG = ModelConfig(trunk="mobilenet_v2", key_dim=8, value_dim=12, decoder_dim=6)
 
@@ -160,7 +161,7 @@ def test_imported_stm_gives_stm_s_own_masks(tmp_path):
     torch.manual_seed(2)
     stm = STM().eval()
     torch.save({f"module.{k}": v for k, v in stm.state_dict().items()}, tmp_path / "STM_weights.pth")
-    weights.import_stm(tmp_path / "STM_weights.pth", tmp_path / "stm.pth")
+    import_stm(tmp_path / "STM_weights.pth", tmp_path / "stm.pth")
     model = weights.load_model(tmp_path / "stm.pth", "cpu")
     assert model.config == ModelConfig(motion_prior=False, stride_in_1x1=False)
 
@@ -185,7 +186,7 @@ def test_imported_stm_gives_stm_s_own_masks(tmp_path):
 def test_a_checkpoint_that_is_not_stm_s_is_not_imported(file, tmp_path):
     torch.save({"module.Encoder_X.conv": torch.zeros(1)}, tmp_path / "other.pth")
     with pytest.raises(WeightsError, match="unknown name"):
-        weights.import_stm(tmp_path / "other.pth", tmp_path / "out.pth")
+        import_stm(tmp_path / "other.pth", tmp_path / "out.pth")
     assert not (tmp_path / "out.pth").exists()
 
 

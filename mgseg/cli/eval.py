@@ -1,4 +1,4 @@
-"""`mgseg eval`: flags only; the work is `mgseg.evaluate.evaluate_split`."""
+"""`mgseg eval`: flags only; the work is `mgseg.evaluation.evaluate.evaluate_split`."""
 
 import os
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ from mgseg.errors import InputError
 
 if TYPE_CHECKING:
     from mgseg.evaluation.report import Report
-    from mgseg.segmenter import SegmenterOptions
+    from mgseg.segment.segmenter import SegmenterOptions
 
 _DATA, _RESULTS = "Data", "Results"
 
@@ -94,7 +94,7 @@ def evaluate(
         hint = "--output, --resume, --overwrite, --no-score"
         raise typer.BadParameter("these belong to a run, and --results runs nothing", param_hint=hint)
     from mgseg.data.catalog import find_split
-    from mgseg.evaluate import Files, evaluate_split
+    from mgseg.evaluation.evaluate import Files, evaluate_split
 
     found = find_split(dataset, split or ("val" if dataset.startswith("davis") else "valid"), data)
     if names := [*(sequence or []), *(_read_names(sequence_list) if sequence_list else [])]:
@@ -132,7 +132,7 @@ def evaluate(
 
 
 def _segmenter_options(size: int, memory_every: int, memory_size: int, flip: bool) -> "SegmenterOptions":
-    from mgseg.segmenter import SegmenterOptions
+    from mgseg.segment.segmenter import SegmenterOptions
 
     return SegmenterOptions(size=size, memory_every=memory_every, memory_size=memory_size, flip=flip)
 

@@ -1,4 +1,4 @@
-"""`mgseg segment`: flags only; the work is `mgseg.segment.segment_clip`."""
+"""`mgseg segment`: flags only; the work is `mgseg.segment.clip.segment_clip`."""
 
 import re
 from fractions import Fraction
@@ -22,7 +22,7 @@ from mgseg.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from mgseg.segment import SegmentResult
+    from mgseg.segment.clip import SegmentResult
 
 _FRAME = re.compile(r"\d{1,12}")
 _TIME = re.compile(r"(\d{1,12}:){0,2}\d{0,12}(\d|\.\d{1,12})s?")
@@ -138,9 +138,9 @@ def segment(
     if no_masks and not (overlay or scores or cut_outs):
         raise typer.BadParameter("nothing else is asked for", param_hint="--no-masks")
     begin, stop = _parse_position(start), _parse_position(end)
-    from mgseg.results import Outputs
-    from mgseg.segment import Span, segment_clip
-    from mgseg.segmenter import SegmenterOptions
+    from mgseg.segment.clip import Span, segment_clip
+    from mgseg.segment.outputs import Outputs
+    from mgseg.segment.segmenter import SegmenterOptions
 
     folder = None if no_masks else output or Path(f"{clip.resolve().stem}_masks")
     weights = name_weights(weights, device)

@@ -45,7 +45,7 @@ def import_weights(
     overwrite: Overwrite = False,
 ) -> None:
     """Turn a published STM checkpoint into one for `mgseg segment --weights`."""
-    from mgseg.weights import import_stm
+    from mgseg.stm_import import import_stm
 
     import_stm(source, output, overwrite)
     console.result(str(output))

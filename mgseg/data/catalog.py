@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mgseg.errors import DatasetError, InputError
-from mgseg.pictures import list_pictures
+from mgseg.files.pictures import list_pictures
 
 DAVIS = ("davis16", "davis17")
 YOUTUBE_VOS = ("youtube-vos-2018", "youtube-vos-2019")

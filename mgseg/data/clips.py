@@ -14,7 +14,7 @@ from mgseg.data.reading import find_objects, read_labels, read_picture
 from mgseg.data.scene import ClipRequest, Scene, UInt8Array
 from mgseg.data.transforms import CLIPS, Augmentation
 from mgseg.errors import DatasetError
-from mgseg.pictures import PICTURES
+from mgseg.files.pictures import PICTURES
 
 # A target has at least this share of the first frame; smaller ones are lost in a training crop.
 MIN_AREA = 0.001

@@ -14,7 +14,7 @@ import numpy as np
 from mgseg.data.reading import read_labels, read_picture, reduce_labels
 from mgseg.data.scene import UInt8Array
 from mgseg.errors import DatasetError
-from mgseg.pictures import PICTURES
+from mgseg.files.pictures import PICTURES
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from PIL import Image
 
 from mgseg.data.scene import UInt8Array
 from mgseg.errors import DatasetError
-from mgseg.pictures import UNREADABLE
+from mgseg.files.pictures import UNREADABLE
 
 
 def reduced_size(size: tuple[int, int], shorter_side: int) -> tuple[int, int]:

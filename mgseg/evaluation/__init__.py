@@ -1,1 +1,1 @@
-"""The parts of `mgseg.evaluate`: running a split, scoring files, protocols, the report, zips for the servers."""
+"""Evaluation of a split: running it, scoring files, protocols, the report, zips for the servers."""

@@ -13,7 +13,7 @@ from mgseg.data.catalog import Sequence, Split, seen_categories
 from mgseg.errors import DatasetError, InputError
 from mgseg.evaluation.report import SEEN, UNSEEN, ObjectScore
 from mgseg.evaluation.scoring import FramePair, FrameScore, score_frames
-from mgseg.masks import VOID
+from mgseg.files.masks import VOID
 
 PROTOCOLS = {
     "davis16": "DAVIS 2016, semi-supervised: any positive value is the one object; frames 1 to N-2",

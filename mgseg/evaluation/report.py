@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mgseg.metrics import statistics
+from mgseg.evaluation.metrics import statistics
 
 FIGURES = ("J&F", "J", "J_recall", "J_decay", "F", "F_recall", "F_decay")
 SEEN, UNSEEN = "seen", "unseen"

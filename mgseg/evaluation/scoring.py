@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from mgseg.errors import InputError
-from mgseg.masks import VOID
-from mgseg.metrics import boundary_accuracy, region_similarity
-from mgseg.pictures import MAX_PIXELS, UNREADABLE, check_size
+from mgseg.evaluation.metrics import boundary_accuracy, region_similarity
+from mgseg.files.masks import VOID
+from mgseg.files.pictures import MAX_PIXELS, UNREADABLE, check_size
 
 IHDR_END, GREY, INDEXED = 33, 0, 3  # of PNG: end of the first chunk, colour types
 CHUNK = 16  # frames handed to a process at once: well under a tenth of a second's work, so all end together

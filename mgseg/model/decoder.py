@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mgseg.model.encoders import add_to_objects
-from mgseg.model.fused import convolve
-from mgseg.model.winograd import WinogradConv2d, conv3x3
+from mgseg.model.fast.fused import convolve
+from mgseg.model.fast.winograd import WinogradConv2d, conv3x3
 
 HALVED_FROM = 4 * 2**20  # numbers of a map; 16 MB
 EPSILON = 1e-7  # probabilities are clamped to [EPSILON, 1 - EPSILON] before the logit (STM)

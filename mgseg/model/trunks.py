@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from mgseg.model.fused import convolve
+from mgseg.model.fast.fused import convolve
 
 
 class Stages(NamedTuple):

@@ -10,7 +10,7 @@ from torch import Tensor
 from mgseg.data.scene import ClipBatch
 from mgseg.model.memory import MemoryBank
 from mgseg.model.network import MotionGuidedSTM, pad_to_stride, unpad
-from mgseg.segmenter import SegmenterOptions
+from mgseg.segment.segmenter import SegmenterOptions
 from mgseg.training.losses import IGNORE, arg_max, cross_entropy, mean_iou, objects_of, soft_jaccard
 
 VideoFrame = tuple[NDArray[np.uint8], NDArray[np.uint8]]  # frame (H, W, 3) RGB, mask (H, W)

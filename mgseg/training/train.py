@@ -15,7 +15,7 @@ import torch
 
 from mgseg.device import denormals_as_zero
 from mgseg.errors import MgsegError, OutputError
-from mgseg.segmenter import SegmenterOptions
+from mgseg.segment.segmenter import SegmenterOptions
 from mgseg.training.batches import Drawing, StepPlan, plan_step
 from mgseg.training.build import Sources, TrainOptions, build_model, build_sources, count_workers
 from mgseg.training.checkpoint import checkpoint_path, drop_old, find_checkpoint, load_checkpoint

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mgseg.data.catalog import Split
-from mgseg.evaluate import Files, evaluate_split
+from mgseg.evaluation.evaluate import Files, evaluate_split
 from mgseg.model.network import MotionGuidedSTM
-from mgseg.segmenter import SegmenterOptions
+from mgseg.segment.segmenter import SegmenterOptions
 
 
 @dataclass(frozen=True)

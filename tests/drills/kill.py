@@ -68,7 +68,7 @@ def main() -> None:
     args = parser.parse_args()
     import torch
 
-    import mgseg.segment  # noqa: F401 loaded here, not in each fork
+    import mgseg.segment.clip  # noqa: F401 loaded here, not in each fork
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as mgseg.cli.main does
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it

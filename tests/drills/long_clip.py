@@ -62,10 +62,10 @@ def resident() -> int:
 
 def run(clip: Path, masks: dict[int, Any], model: Any, num_frames: int) -> Iterator[int]:
     """Follow the objects, forgetting each after its life; yields the resident memory."""
-    from mgseg.masks import write_mask
-    from mgseg.overlap import WriteBehind, read_ahead
-    from mgseg.segmenter import Segmenter
-    from mgseg.video import read_frames
+    from mgseg.files.masks import write_mask
+    from mgseg.files.threads import WriteBehind, read_ahead
+    from mgseg.files.video import read_frames
+    from mgseg.segment.segmenter import Segmenter
 
     segmenter = Segmenter(model)
     with WriteBehind() as sink:
@@ -81,8 +81,8 @@ def run(clip: Path, masks: dict[int, Any], model: Any, num_frames: int) -> Itera
 
 def run_whole(clip: Path, mask: Any, model: Any) -> list[int]:
     """Segment the clip as the command does; returns the resident memory at each frame."""
-    from mgseg.results import Outputs
-    from mgseg.segment import segment_clip
+    from mgseg.segment.clip import segment_clip
+    from mgseg.segment.outputs import Outputs
 
     seen: list[int] = []
     outputs = Outputs(clip.parent, overlay=clip.parent / "overlay.mkv", cut_outs=clip.parent / "cut_outs")
@@ -100,18 +100,18 @@ def main() -> None:
     args = parser.parse_args()
     import torch
 
-    import mgseg.masks
+    import mgseg.files.masks
     from mgseg.weights import load_model
 
     torch.set_num_threads(1)
     if args.write_ms:
-        quick = mgseg.masks.write_png
+        quick = mgseg.files.masks.write_png
 
         def slow(*items: Any) -> None:
             time.sleep(args.write_ms / 1000)
             quick(*items)
 
-        mgseg.masks.write_png = slow
+        mgseg.files.masks.write_png = slow
     args.folder.mkdir(parents=True, exist_ok=True)
     clip = args.folder / "long.mp4"
     masks = make(clip, args.frames)

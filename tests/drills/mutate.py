@@ -123,8 +123,8 @@ def damage_meta(data: bytes, rng: random.Random) -> bytes:
 def read_mask_file(path: Path) -> None:
     from mgseg.data.reading import read_labels
     from mgseg.evaluation.scoring import read_index_map
-    from mgseg.masks import read_mask
-    from mgseg.pictures import read_picture
+    from mgseg.files.masks import read_mask
+    from mgseg.files.pictures import read_picture
 
     problem: MgsegError | None = None
     for read in (read_labels, read_index_map, read_picture, partial(read_mask, clean=True), read_mask):
@@ -137,13 +137,13 @@ def read_mask_file(path: Path) -> None:
 
 
 def read_picture_file(path: Path) -> None:
-    from mgseg.pictures import read_picture
+    from mgseg.files.pictures import read_picture
 
     read_picture(path)
 
 
 def read_video(path: Path) -> None:
-    from mgseg.video import probe, read_backward, read_frames
+    from mgseg.files.video import probe, read_backward, read_frames
 
     probe(path)
     for _ in read_frames(path):

@@ -16,7 +16,7 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from mgseg.errors import InputError
-from mgseg.pictures import MAX_PIXELS, check_size
+from mgseg.files.pictures import MAX_PIXELS, check_size
 
 # Text files and playlists, which FFmpeg would draw or follow.
 _NOT_CLIPS = {"tty", "bin", "xbin", "adf", "idf", "concat", "hls", "dash", "imf", "sdp", "lavfi"}

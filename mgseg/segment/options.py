@@ -2,10 +2,7 @@
 
 from dataclasses import dataclass
 
-import torch
-
-INT8 = "int8"  # the convolutions of a model loaded for it; all else is float32
-PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16, INT8: torch.float32}
+from mgseg.device import PRECISIONS
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,9 @@ from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from mgseg.model.encoders import MemoryEncoder
-from mgseg.model.int8 import use_int8
+from mgseg.model.fast.int8 import use_int8
+from mgseg.model.fast.winograd import use_winograd
 from mgseg.model.network import MotionGuidedSTM
-from mgseg.model.winograd import use_winograd
 
 
 def prepare_for_inference(model: MotionGuidedSTM, int8: bool = False) -> MotionGuidedSTM:

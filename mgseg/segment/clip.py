@@ -16,14 +16,14 @@ from numpy.typing import NDArray
 
 from mgseg.device import find_device, find_precision
 from mgseg.errors import DeviceError, InputError, MgsegError
-from mgseg.given_masks import GivenMasks, MaskSource
+from mgseg.files.threads import WriteBehind, read_ahead
+from mgseg.files.video import ClipInfo, Frame, probe, read_backward, read_frames
+from mgseg.files.video_writer import check_length
 from mgseg.model.network import MotionGuidedSTM
-from mgseg.overlap import WriteBehind, read_ahead
-from mgseg.results import Outputs, ResultWriter, Segmented
-from mgseg.resume import Found, Settings, check_settings, to_note
-from mgseg.segmenter import Segmenter, SegmenterOptions
-from mgseg.video import ClipInfo, Frame, probe, read_backward, read_frames
-from mgseg.video_writer import check_length
+from mgseg.segment.given_masks import GivenMasks, MaskSource
+from mgseg.segment.outputs import Outputs, ResultWriter, Segmented
+from mgseg.segment.resume import Found, Settings, check_settings, to_note
+from mgseg.segment.segmenter import Segmenter, SegmenterOptions
 from mgseg.weights import load_model
 
 Mask = NDArray[np.uint8]

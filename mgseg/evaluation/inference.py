@@ -17,13 +17,13 @@ from numpy.typing import NDArray
 from mgseg.data.catalog import Sequence, Split
 from mgseg.device import find_device, find_precision
 from mgseg.errors import DatasetError, OutputError
-from mgseg.evaluation.record import code_version, read_run, write_run
+from mgseg.evaluation.provenance import code_version, read_run, write_run
 from mgseg.evaluation.scoring import ids_of, read_index_map
-from mgseg.masks import VOID, write_mask
+from mgseg.files.masks import VOID, write_mask
+from mgseg.files.threads import WriteBehind, read_ahead
+from mgseg.files.video import Frame, read_frames
 from mgseg.model.network import MotionGuidedSTM
-from mgseg.overlap import WriteBehind, read_ahead
-from mgseg.segmenter import Segmenter, SegmenterOptions
-from mgseg.video import Frame, read_frames
+from mgseg.segment.segmenter import Segmenter, SegmenterOptions
 from mgseg.weights import AUTO, choose_weights, find_weights, load_model, sha256_of
 
 PATIENCE = timedelta(days=2)  # for the process with the longest share

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from mgseg.errors import InputError
-from mgseg.pictures import UNREADABLE, check_size, write_png
+from mgseg.files.pictures import UNREADABLE, check_size, write_png
 
 VOID = 255
 _CLEAN_HINT = "--clean-mask gives each stray pixel to the object beside it; or save the mask without smooth edges"

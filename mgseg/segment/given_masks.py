@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mgseg.errors import InputError
-from mgseg.masks import VOID, MaskFile, object_ids, read_mask
-from mgseg.pictures import list_pictures
-from mgseg.video import ClipInfo
+from mgseg.files.masks import VOID, MaskFile, object_ids, read_mask
+from mgseg.files.pictures import list_pictures
+from mgseg.files.video import ClipInfo
 
 MaskSource = str | Path | NDArray[np.uint8]
 

@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from mgseg.errors import OutputError
-from mgseg.masks import DAVIS_PALETTE, read_index_map, write_mask
-from mgseg.overlay import cut_out, draw_overlay
-from mgseg.pictures import write_png
-from mgseg.video import ClipInfo, Frame
-from mgseg.video_writer import ANIMATIONS, AnimationWriter, VideoWriter, Writer, check_suffix
+from mgseg.files.masks import DAVIS_PALETTE, read_index_map, write_mask
+from mgseg.files.overlay import cut_out, draw_overlay
+from mgseg.files.pictures import write_png
+from mgseg.files.video import ClipInfo, Frame
+from mgseg.files.video_writer import ANIMATIONS, AnimationWriter, VideoWriter, Writer, check_suffix
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,9 @@ from PIL import Image
 
 from mgseg.data.catalog import find_split
 from mgseg.errors import DatasetError, InputError, OutputError, WeightsError
-from mgseg.evaluate import Files, evaluate_split
-from mgseg.evaluation import running
-from mgseg.segmenter import Segmenter, SegmenterOptions
+from mgseg.evaluation import inference
+from mgseg.evaluation.evaluate import Files, evaluate_split
+from mgseg.segment.segmenter import Segmenter, SegmenterOptions
 
 OPTIONS = SegmenterOptions(size=32, memory_every=2)
 
@@ -48,11 +48,11 @@ def test_a_run_scores_what_the_segmenter_gives(davis, tiny_model, tmp_path):
 
 
 def test_processes_that_share_a_model_leave_it_where_it_is(davis, tiny_model, tmp_path, monkeypatch):
-    monkeypatch.setattr(running, "_join", lambda: (0, 1))
-    monkeypatch.setattr(running, "_from_first", lambda plan: plan)
-    monkeypatch.setattr(running, "_gather", lambda speed, processes: speed)
-    monkeypatch.setattr(running, "_own_device", lambda name: "cuda:7")
-    record, _ = running.run_split(find_split("davis17", "val", davis), tmp_path / "out", tiny_model, shared=True)
+    monkeypatch.setattr(inference, "_join", lambda: (0, 1))
+    monkeypatch.setattr(inference, "_from_first", lambda plan: plan)
+    monkeypatch.setattr(inference, "_gather", lambda speed, processes: speed)
+    monkeypatch.setattr(inference, "_own_device", lambda name: "cuda:7")
+    record, _ = inference.run_split(find_split("davis17", "val", davis), tmp_path / "out", tiny_model, shared=True)
     assert record["device"] == "cpu"
 
 

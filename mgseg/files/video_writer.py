@@ -12,8 +12,8 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from mgseg.decoding import first_sound
 from mgseg.errors import OutputError
+from mgseg.files.decoding import first_sound
 
 Image = NDArray[np.uint8]
 

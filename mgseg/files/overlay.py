@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from mgseg.masks import VOID
+from mgseg.files.masks import VOID
 
 _OPACITY = 0.45  # enough to see whose pixel it is, and still what is under it
 _LINES = 240  # a contour is one pixel wide for every so many pixels of the frame's shorter side

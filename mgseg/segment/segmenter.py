@@ -14,16 +14,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from mgseg.device import denormals_as_zero, is_out_of_memory
+from mgseg.device import INT8, PRECISIONS, denormals_as_zero, is_out_of_memory
 from mgseg.errors import DeviceError, InputError
-from mgseg.masks import VOID, object_ids
+from mgseg.files.masks import VOID, object_ids
 from mgseg.model.decoder import joint_probabilities
-from mgseg.model.int8 import is_int8
+from mgseg.model.fast.int8 import is_int8
 from mgseg.model.memory import CHUNK_ELEMENTS, MemoryBank
 from mgseg.model.network import MotionGuidedSTM, other_objects, pad_to_stride, unpad
-from mgseg.options import INT8, PRECISIONS
-from mgseg.options import SegmenterOptions as SegmenterOptions  # its public place
-from mgseg.scaling import argmax_at, network_size, resize
+from mgseg.segment.options import SegmenterOptions as SegmenterOptions  # its public place
+from mgseg.segment.scaling import argmax_at, network_size, resize
 
 T = TypeVar("T")
 

@@ -10,9 +10,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mgseg.decoding import Times, decode, first_sound, open_video, promised_seconds, rate_of, seek, to_rgb
 from mgseg.errors import InputError
-from mgseg.pictures import list_pictures, read_picture
+from mgseg.files.decoding import Times, decode, first_sound, open_video, promised_seconds, rate_of, seek, to_rgb
+from mgseg.files.pictures import list_pictures, read_picture
 
 FOLDER_RATE = Fraction(24)  # pictures carry no times; DAVIS is shown at 24 a second
 BACKWARD_BYTES = 2**28  # decoded frames held at once when a clip is read backward

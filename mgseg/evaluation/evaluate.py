@@ -12,7 +12,7 @@ from mgseg.data.catalog import Split
 from mgseg.errors import OutputError
 from mgseg.evaluation.page import write_page
 from mgseg.evaluation.protocols import PROTOCOLS, frame_pairs, score_split
-from mgseg.evaluation.record import code_version, read_run
+from mgseg.evaluation.provenance import code_version, read_run
 from mgseg.evaluation.report import Report
 from mgseg.evaluation.submission import write_submission
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:  # torch is not needed to score given masks, and takes long to
     import torch
 
     from mgseg.model.network import MotionGuidedSTM
-    from mgseg.segmenter import SegmenterOptions
+    from mgseg.segment.segmenter import SegmenterOptions
 
 Progress = Callable[[str, int, int], None]
 
@@ -95,7 +95,7 @@ def evaluate_split(
         if results is not None:
             report = Report(_settings(split, read_run(results)))
         else:
-            from mgseg.evaluation.running import run_split
+            from mgseg.evaluation.inference import run_split
 
             results = files.masks or Path(exits.enter_context(tempfile.TemporaryDirectory(prefix="mgseg-")))
             run, is_first = run_split(

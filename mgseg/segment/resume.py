@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mgseg.errors import InputError, OutputError
-from mgseg.masks import read_index_map
-from mgseg.pictures import read_note
+from mgseg.files.masks import read_index_map
+from mgseg.files.pictures import read_note
 
 Settings = dict[str, Any]
 

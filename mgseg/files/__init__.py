@@ -1,0 +1,1 @@
+"""Files: pictures, videos and masks read and written, and the drawing of overlays."""

@@ -1,0 +1,1 @@
+"""Faster forms of the network for inference; every one gives the same output as the plain form."""

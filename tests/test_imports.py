@@ -34,6 +34,7 @@ MAY_IMPORT: dict[str, tuple[set[str], set[str]]] = {
     "files/masks": ({"errors", "files.pictures"}, PICTURES),
     "files/overlay": ({"errors", "files.masks"}, PICTURES),
     "files/threads": (set(), set()),
+    "files/grabcut": ({"errors"}, {"numpy", "cv2"}),
     "model": ({"model"}, {"torch"}),
     "segment": (set(), set()),
     "segment/options": ({"device"}, {"torch"}),

@@ -182,12 +182,12 @@ def break_zero_255(results: Path) -> str:
 
 def break_colours(results: Path) -> str:
     Image.open(results / "bear" / "00002.png").convert("RGB").save(results / "bear" / "00002.png")
-    return r"00002\.png is a picture of mode RGB"
+    return r"00002\.png is a picture in colour \(mode RGB\)"
 
 
 def break_16_bits(results: Path) -> str:
-    Image.fromarray(np.ones((40, 60), np.uint16)).save(results / "bear" / "00002.png")
-    return r"00002\.png is a picture of mode I;16"
+    Image.fromarray(np.full((40, 60), 300, np.uint16)).save(results / "bear" / "00002.png")
+    return r"00002\.png has more than 8 bits"
 
 
 def break_size(results: Path) -> str:

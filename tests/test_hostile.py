@@ -21,8 +21,7 @@ from mgseg.cli import app
 from mgseg.data.catalog import find_split
 from mgseg.data.reading import read_labels
 from mgseg.errors import DatasetError, InputError, MgsegError, WeightsError
-from mgseg.evaluation.scoring import read_index_map
-from mgseg.files.masks import read_mask, write_mask
+from mgseg.files.masks import read_index_map, read_mask, write_mask
 from mgseg.files.pictures import read_note, read_picture
 from mgseg.files.video import probe, read_frames
 from mgseg.stm_import import import_stm

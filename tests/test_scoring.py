@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 
 from mgseg.errors import InputError
-from mgseg.evaluation.scoring import ids_of, read_index_map
-from mgseg.files.masks import write_mask
+from mgseg.evaluation.scoring import ids_of
+from mgseg.files.masks import read_index_map, write_mask
 
 RNG = np.random.default_rng(0)
 MASK = np.kron(RNG.choice(np.array([0, 1, 7, 255], np.uint8), (5, 7)), np.ones((4, 3), np.uint8))

@@ -18,8 +18,8 @@ from mgseg.data.catalog import Sequence, Split
 from mgseg.device import find_device, find_precision
 from mgseg.errors import DatasetError, OutputError
 from mgseg.evaluation.provenance import code_version, read_run, write_run
-from mgseg.evaluation.scoring import ids_of, read_index_map
-from mgseg.files.masks import VOID, write_mask
+from mgseg.evaluation.scoring import ids_of
+from mgseg.files.masks import VOID, read_index_map, write_mask
 from mgseg.files.threads import WriteBehind, read_ahead
 from mgseg.files.video import Frame, read_frames
 from mgseg.model.network import MotionGuidedSTM

@@ -13,8 +13,7 @@ from PIL import Image
 from mgseg.data.catalog import Sequence, Split
 from mgseg.errors import OutputError
 from mgseg.evaluation.report import FIGURES, ObjectScore, Report, flatten
-from mgseg.evaluation.scoring import read_index_map
-from mgseg.files.masks import VOID
+from mgseg.files.masks import VOID, read_index_map
 from mgseg.files.pictures import read_picture
 
 WORST_OBJECTS, PICTURES_OF_EACH = 6, 4

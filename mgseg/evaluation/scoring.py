@@ -3,11 +3,8 @@
 Kept apart from `evaluate.py` because its processes import this module and little else.
 """
 
-import io
 import multiprocessing
 import signal
-import struct
-import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -16,14 +13,11 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from mgseg.errors import InputError
 from mgseg.evaluation.metrics import boundary_accuracy, region_similarity
-from mgseg.files.masks import VOID
-from mgseg.files.pictures import MAX_PIXELS, UNREADABLE, check_size
+from mgseg.files.masks import VOID, read_index_map
 
-IHDR_END, GREY, INDEXED = 33, 0, 3  # of PNG: end of the first chunk, colour types
 CHUNK = 16  # frames handed to a process at once: well under a tenth of a second's work, so all end together
 WORTH_A_PROCESS = 64  # frames; scoring fewer takes less than starting a process
 
@@ -48,55 +42,6 @@ class FrameScore:
     truth_ids: tuple[int, ...]
     predicted_ids: tuple[int, ...]
     scores: Mapping[int, tuple[float, float]]
-
-
-def read_index_map(path: Path) -> NDArray[np.uint8]:
-    """Read a mask of a dataset or of a result as it is: uint8 (H, W), no rule for masks of users applied.
-
-    Raises:
-        InputError: it cannot be read, or is neither indexed nor greyscale of 8 bits (or 1).
-    """
-    try:
-        data = path.read_bytes()
-        mask = _read_plain_png(data)
-        if mask is not None:
-            return mask
-        with Image.open(io.BytesIO(data)) as picture:
-            check_size(path, *picture.size)
-            if picture.mode not in {"P", "L", "1"}:
-                found = f"a picture of mode {picture.mode}"
-                raise InputError(f"{path} is {found}; expected an index map of 8 bits", "save it as indexed PNG")
-            return np.asarray(picture).astype(np.uint8, copy=False)
-    except UNREADABLE as error:
-        raise InputError(f"cannot read the mask {path}: {error}") from error
-
-
-def _read_plain_png(data: bytes) -> NDArray[np.uint8] | None:
-    """Read the kind of PNG that most masks are, three times as fast as Pillow; None for any other file.
-
-    That kind has 8 bits of index or grey, no interlacing and unfiltered rows (PNG specification, 9.2).
-    """
-    if data[:8] != b"\x89PNG\r\n\x1a\n" or len(data) < IHDR_END:
-        return None
-    width, height, depth, colour, _, _, interlace = struct.unpack(">IIBBBBB", data[16:29])
-    size = (width + 1) * height  # each row begins with the number of its filter
-    if depth != 8 or colour not in (GREY, INDEXED) or interlace or not 0 < size <= MAX_PIXELS:
-        return None
-    parts, place = [], IHDR_END
-    while place + 12 <= len(data):
-        length, kind = struct.unpack_from(">I4s", data, place)
-        if kind == b"IDAT":
-            parts.append(data[place + 8 : place + 8 + length])
-        place += 12 + length
-    inflator = zlib.decompressobj()
-    try:
-        rows = np.frombuffer(inflator.decompress(b"".join(parts), size + 1), np.uint8)  # no more than it claims
-    except zlib.error:
-        return None
-    if len(rows) != size or not inflator.eof:
-        return None
-    rows = rows.reshape(height, width + 1)
-    return None if rows[:, 0].any() else rows[:, 1:]
 
 
 def ids_of(mask: NDArray[np.uint8]) -> tuple[int, ...]:
@@ -129,12 +74,14 @@ def score_pair(pair: FramePair, *, any_id: bool) -> FrameScore:
     truth_ids = tuple(i for i in truth_ids if i != VOID)
     if pair.prediction is None:
         return FrameScore(truth_ids, (), {})
-    prediction = read_index_map(pair.prediction)
+    prediction = read_index_map(pair.prediction, as_stored=True)
     if prediction.shape != truth.shape:
         sizes = [f"{shape[1]}x{shape[0]}" for shape in (prediction.shape, truth.shape)]
         raise InputError(f"{pair.prediction} is {sizes[0]}, the ground truth {sizes[1]}")
     prediction = (prediction > 0).view(np.uint8) if any_id else prediction
     predicted_ids = ids_of(prediction)
+    if predicted_ids == (VOID,) and truth_ids in ((), (1,)):  # black and white; of several objects it is an error
+        prediction, predicted_ids = (prediction > 0).view(np.uint8), (1,)
     scores = {}
     for i in sorted({*truth_ids, *predicted_ids}):
         masks = prediction == i, truth == i

@@ -11,8 +11,8 @@ from PIL import Image
 
 from mgseg.data.catalog import Sequence, Split
 from mgseg.errors import DatasetError, InputError, OutputError
-from mgseg.evaluation.scoring import ids_of, read_index_map
-from mgseg.files.masks import VOID
+from mgseg.evaluation.scoring import ids_of
+from mgseg.files.masks import VOID, read_index_map
 
 PREFIX = {"davis16": "", "davis17": "", "youtube-vos": "Annotations/"}
 DATE = (1980, 1, 1, 0, 0, 0)  # one and the same in every zip: equal masks make equal files

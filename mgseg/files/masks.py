@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from mgseg.errors import InputError
-from mgseg.files.pictures import UNREADABLE, check_size, write_png
+from mgseg.files.pictures import UNREADABLE, check_size, load_picture, reduced_size, write_png
 
 VOID = 255
 _CLEAN_HINT = "--clean-mask gives each stray pixel to the object beside it; or save the mask without smooth edges"
@@ -108,13 +108,54 @@ def write_mask(path: str | Path, mask: Mask, palette: bytes | None = None, note:
     write_png(Path(path), picture, note)
 
 
-def read_index_map(path: Path) -> Mask:
-    """Read a mask that `write_mask` wrote, without any of the questions that a user's mask raises."""
+def read_index_map(path: Path, shorter_side: int = 0, *, binary: bool = False, as_stored: bool = False) -> Mask:
+    """Read a mask of a dataset or of a result. This is the one reader of index maps: `segment`, `eval`, `train` use it.
+
+    The values are the ids: of an indexed picture its indices, of a grey one (also if stored as RGB) its grey values.
+    Black and white means object 1, as in a mask that a user gives. EXIF orientation is applied.
+
+    Args:
+        path: the file.
+        shorter_side: scale down, never up, by nearest neighbour, until the shorter side is this long; 0 keeps the size.
+        binary: the mask is of one object, and may have smooth edges: half of white and more is object 1.
+        as_stored: leave black and white as 0 and 255.
+
+    Returns:
+        uint8 (H, W), writable.
+
+    Raises:
+        InputError: it cannot be read, is in colour without a palette, or has values over 255.
+    """
+    path = Path(path)
+    picture = load_picture(path, "the mask")
     try:
-        with Image.open(path) as picture:
-            return np.array(picture)
+        mask, white = _stored_values(path, picture)
     except UNREADABLE as error:
         raise InputError(f"cannot read the mask {path}: {error}") from error
+    if binary:
+        mask = (mask >= 128 if mask.max(initial=0) > 1 else mask > 0).view(np.uint8)
+    elif white and not as_stored and mask.max(initial=0) == 255 and not ((mask > 0) & (mask < 255)).any():
+        mask = (mask > 0).view(np.uint8)
+    size = reduced_size(picture.size, shorter_side)
+    if size == picture.size:
+        return mask
+    return np.array(Image.fromarray(mask).resize(size, Image.Resampling.NEAREST))
+
+
+def _stored_values(path: Path, picture: Image.Image) -> tuple[Mask, bool]:
+    """The values of an index map, and whether 255 is white in it."""
+    if picture.mode == "P":
+        colours = bytes(picture.getpalette("RGB") or [])
+        return np.array(picture), colours[:3] == b"\0\0\0" and colours[765:] == b"\xff\xff\xff"
+    if picture.mode in ("1", "L"):
+        return np.array(picture.convert("L")), True
+    if picture.mode in ("I", "F") or picture.mode.startswith("I;16"):
+        return _narrow(path, np.asarray(picture)), True
+    rgb = np.asarray(picture.convert("RGB"))
+    if (rgb != rgb[:, :, :1]).any():
+        found = f"a picture in colour (mode {picture.mode})"
+        raise InputError(f"{path} is {found}; expected an index map of 8 bits", "save it as indexed PNG")
+    return rgb[:, :, 0].copy(), True
 
 
 def object_ids(mask: Mask) -> tuple[int, ...]:

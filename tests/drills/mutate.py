@@ -122,8 +122,7 @@ def damage_meta(data: bytes, rng: random.Random) -> bytes:
 
 def read_mask_file(path: Path) -> None:
     from mgseg.data.reading import read_labels
-    from mgseg.evaluation.scoring import read_index_map
-    from mgseg.files.masks import read_mask
+    from mgseg.files.masks import read_index_map, read_mask
     from mgseg.files.pictures import read_picture
 
     problem: MgsegError | None = None

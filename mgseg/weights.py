@@ -10,7 +10,6 @@ import pickle
 import struct
 import warnings
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from torch import Tensor
 
 from mgseg.device import INT8, PRECISIONS, denormals_as_zero, find_device, find_precision, keep_freed_memory
 from mgseg.errors import OutputError, WeightsError
+from mgseg.files.whole_file import cannot_write, make_folder, whole_file
 from mgseg.model.encoders import Trunk
 from mgseg.model.fast.prepare import prepare_for_inference
 from mgseg.model.fast.winograd import order_kernels
@@ -225,15 +225,12 @@ def save_weights(
         for name, tensor in state_dict.items()
     }
     entries = {"format": FORMAT, "config": asdict(config), "state_dict": tensors, **(extra or {})}
-    part = path.with_name(path.name + ".part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        torch.save(entries, part)
-        part.replace(path)
-    except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
-        with suppress(OSError):
-            part.unlink()
-        raise OutputError(f"cannot write {path}: {error}") from error
+    make_folder(path.parent)
+    with whole_file(path, durable=True) as part:  # a training that a power cut ends goes on from it
+        try:
+            torch.save(entries, part)
+        except RuntimeError as error:  # torch's word for a full disk
+            raise cannot_write(path, error) from error
 
 
 def export_weights(source: Path, target: Path, overwrite: bool = False) -> None:

@@ -152,7 +152,7 @@ def test_no_such_weights_names_the_released_ones(file, monkeypatch):
 
 def test_a_target_that_cannot_be_written_leaves_nothing(model, tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(OutputError, match="cannot write"):
+    with pytest.raises(OutputError, match="cannot make the folder"):
         weights.save_weights(tmp_path / "file" / "x.pth", CONFIG, model.state_dict())
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
 

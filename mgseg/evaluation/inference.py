@@ -22,12 +22,12 @@ from mgseg.evaluation.scoring import ids_of
 from mgseg.files.masks import VOID, read_index_map, write_mask
 from mgseg.files.threads import WriteBehind, read_ahead
 from mgseg.files.video import Frame, read_frames
+from mgseg.files.whole_file import PART
 from mgseg.model.network import MotionGuidedSTM
 from mgseg.segment.segmenter import Segmenter, SegmenterOptions
 from mgseg.weights import AUTO, choose_weights, find_weights, load_model, sha256_of
 
 PATIENCE = timedelta(days=2)  # for the process with the longest share
-PART = ".part"  # the folder of a sequence that is not done
 INCIDENTAL = {"device", "processes", "torch", "mgseg", "commit", "speed"}  # may differ where a run is resumed
 
 

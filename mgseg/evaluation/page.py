@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from mgseg.data.catalog import Sequence, Split
-from mgseg.errors import OutputError
 from mgseg.evaluation.report import FIGURES, ObjectScore, Report, flatten
 from mgseg.files.masks import VOID, read_index_map
 from mgseg.files.pictures import read_picture
+from mgseg.files.whole_file import write_whole
 
 WORST_OBJECTS, PICTURES_OF_EACH = 6, 4
 WORST_FRAMES = 12
@@ -66,13 +66,7 @@ def write_page(report: Report, split: Split, results: Path, path: Path) -> None:
     parts.append(_settings(report))
     head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{title}</title>'
     text = f'<!doctype html><html lang="en"><head>{head}<style>{STYLE}</style></head><body>'
-    part = path.with_name(path.name + ".part")
-    try:
-        part.write_text(text + "\n".join(parts) + "</body></html>\n", encoding="utf-8")
-        part.replace(path)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise OutputError(f"cannot write {path}: {error.strerror}") from error
+    write_whole(path, text + "\n".join(parts) + "</body></html>\n")
 
 
 def _figures(report: Report) -> str:

@@ -7,7 +7,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from mgseg.errors import OutputError
+from mgseg.files.whole_file import make_folder, write_whole
 
 RUN_FILE = "run.json"
 
@@ -37,13 +37,7 @@ def write_run(folder: Path, record: Mapping[str, Any]) -> None:
     Raises:
         OutputError: it cannot be written.
     """
-    part = folder / (RUN_FILE + ".part")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        part.write_text(json.dumps(dict(record), indent=1) + "\n", encoding="utf-8")
-        part.replace(folder / RUN_FILE)
-    except OSError as error:
-        raise OutputError(f"cannot write to {folder}: {error.strerror}") from error
+    write_whole(make_folder(folder) / RUN_FILE, json.dumps(dict(record), indent=1) + "\n")
 
 
 def code_version() -> dict[str, str | None]:

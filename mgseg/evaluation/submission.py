@@ -10,9 +10,10 @@ from pathlib import Path
 from PIL import Image
 
 from mgseg.data.catalog import Sequence, Split
-from mgseg.errors import DatasetError, InputError, OutputError
+from mgseg.errors import DatasetError, InputError
 from mgseg.evaluation.scoring import ids_of
 from mgseg.files.masks import VOID, read_index_map
+from mgseg.files.whole_file import whole_file
 
 PREFIX = {"davis16": "", "davis17": "", "youtube-vos": "Annotations/"}
 DATE = (1980, 1, 1, 0, 0, 0)  # one and the same in every zip: equal masks make equal files
@@ -33,17 +34,11 @@ def write_submission(split: Split, results: Path, archive: Path) -> None:
         OutputError: the zip cannot be written.
     """
     files = [pair for sequence in split.sequences for pair in _checked(sequence, split.protocol, results)]
-    part = archive.with_name(archive.name + ".part")
-    try:
-        with zipfile.ZipFile(part, "w", zipfile.ZIP_STORED) as file:  # PNG is deflated already
-            for name, path in files:
-                entry = zipfile.ZipInfo(PREFIX[split.protocol] + name, DATE)
-                entry.external_attr = 0o644 << 16
-                file.writestr(entry, path.read_bytes())
-        part.replace(archive)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise OutputError(f"cannot write {archive}: {error.strerror}") from error
+    with whole_file(archive) as part, zipfile.ZipFile(part, "w", zipfile.ZIP_STORED) as file:  # PNG is deflated already
+        for name, path in files:
+            entry = zipfile.ZipInfo(PREFIX[split.protocol] + name, DATE)
+            entry.external_attr = 0o644 << 16
+            file.writestr(entry, path.read_bytes())
 
 
 def _checked(sequence: Sequence, protocol: str, results: Path) -> Iterator[tuple[str, Path]]:

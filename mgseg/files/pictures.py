@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 from PIL.PngImagePlugin import PngInfo
 
-from mgseg.errors import InputError, OutputError
+from mgseg.errors import InputError
+from mgseg.files.whole_file import write_whole
 
 PICTURES = {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".webp", ".tif", ".tiff"}
 MAX_PIXELS = 2**26  # 67 megapixels a frame, twice 8K video: more is a damaged or hostile header
@@ -138,13 +139,7 @@ def write_png(path: Path, picture: Image.Image, note: str | None = None) -> None
     if note is not None:
         text.add_text(_NOTE, note)
     picture.save(data, "PNG", compress_level=1, pnginfo=text)  # masks are flat: higher levels cost time and save little
-    part = path.with_name(path.name + ".part")
-    try:
-        part.write_bytes(data.getbuffer())
-        part.replace(path)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise OutputError(f"cannot write {path}: {error.strerror}") from error
+    write_whole(path, data.getbuffer())
 
 
 def read_note(path: Path) -> str | None:

@@ -1,7 +1,7 @@
 """Writing clips: video files with exact frame times and the sound of another clip, and animated pictures."""
 
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from mgseg.errors import OutputError
 from mgseg.files.decoding import first_sound
+from mgseg.files.whole_file import cannot_write, whole_file
 
 Image = NDArray[np.uint8]
 
@@ -69,11 +70,13 @@ class _WholeFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         check_suffix(path)
-        self.part = path.with_name(path.name + ".part")
+        self._exits = ExitStack()
+        self.part = self._exits.enter_context(whole_file(path))
+        self._exits.push(self._finish)
         try:
             self.part.touch()  # libav opens it only with the first packet
         except OSError as error:
-            raise self.failure(error) from error
+            raise cannot_write(path, error) from error
 
     def __enter__(self) -> Self:
         return self
@@ -81,22 +84,17 @@ class _WholeFile:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._exits.__exit__(kind, error, trace)
+
+    def _finish(self, kind: type[BaseException] | None, *_: object) -> None:
         try:
             self.finish(whole=kind is None)
-            if kind is None:
-                self.part.replace(self.path)
         except (av.FFmpegError, OSError) as problem:
             if kind is None:
-                raise self.failure(problem) from problem
-        finally:
-            self.part.unlink(missing_ok=True)
+                raise cannot_write(self.path, problem) from problem
 
     def finish(self, whole: bool) -> None:
         raise NotImplementedError
-
-    def failure(self, error: Exception) -> OutputError:
-        reason = getattr(error, "strerror", None) or str(error)
-        return OutputError(f"cannot write {self.path}: {reason}")
 
 
 class VideoWriter(_WholeFile):
@@ -136,7 +134,7 @@ class VideoWriter(_WholeFile):
             self.sound = _Sound(sound, self.container, sound_from) if sound else None
         except (av.FFmpegError, OSError) as error:
             self.part.unlink(missing_ok=True)
-            raise self.failure(error) from error
+            raise cannot_write(self.path, error) from error
 
     def _add_pictures(
         self, encoders: list[tuple[str, dict[str, str]]], size: tuple[int, int], pixel_aspect: Fraction
@@ -165,7 +163,7 @@ class VideoWriter(_WholeFile):
             if self.sound:
                 self.sound.copy_until(time)
         except (av.FFmpegError, OSError) as error:
-            raise self.failure(error) from error
+            raise cannot_write(self.path, error) from error
 
     def finish(self, whole: bool) -> None:
         """Write what the encoder still holds and close the file."""

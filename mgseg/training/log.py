@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from mgseg.errors import MgsegError
+from mgseg.files.whole_file import cannot_write, write_whole
 
 Record = dict[str, Any]
 
@@ -33,9 +34,7 @@ class RunLog:
         """
         self._path = folder / "log.jsonl"
         self.records = [record for record in _read(self._path) if record["step"] <= step] if step else []
-        part = folder / "log.jsonl.part"
-        part.write_text("".join(json.dumps(record) + "\n" for record in self.records))
-        part.replace(self._path)
+        write_whole(self._path, "".join(json.dumps(record) + "\n" for record in self.records))
         self._board = _board(folder / "tensorboard") if tensorboard else None
 
     def add(self, values: dict[str, float]) -> None:
@@ -63,8 +62,11 @@ class RunLog:
         record = {"event": event, "step": step, **values}
         self.records.append(record)
         if self._path:
-            with self._path.open("a") as file:
-                file.write(json.dumps(record) + "\n")
+            try:
+                with self._path.open("a", encoding="utf-8") as file:
+                    file.write(json.dumps(record) + "\n")
+            except OSError as error:
+                raise cannot_write(self._path, error) from error
         if self._board:
             for name, value in values.items():
                 if isinstance(value, float):
@@ -76,7 +78,7 @@ class RunLog:
 def _read(path: Path) -> list[Record]:
     if not path.exists():
         return []
-    lines = path.read_text().splitlines()
+    lines = path.read_text("utf-8").splitlines()
     return [json.loads(line) for line in lines if line.endswith("}")]  # a killed run may leave half a line
 
 

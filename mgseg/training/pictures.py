@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from torch import Tensor
 
+from mgseg.files.pictures import write_png
 from mgseg.training.log import Record
 
 _SIZE = (900, 460)
@@ -50,7 +51,7 @@ def draw_curve(records: Sequence[Record], path: Path) -> None:
         newest = f" {points[-1][1]:.3f}" if points else ""
         title = f"{event} {name}{newest}" + (f" (of {scale:.2f})" if name == "loss" else "")
         draw.text((_MARGIN + 250 * index, _MARGIN - 24), title, fill=colour)
-    _save(image, path)
+    write_png(path, image)
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ def draw_predictions(picture: Picture, path: Path, rows: int = 4) -> None:
         np.concatenate([_tint(clip[0], m[0]), _tint(clip[-1], m[-1]), _tint(clip[-1], p)], axis=1)
         for clip, m, p in zip(pictures, masks, predicted, strict=True)
     ]
-    _save(Image.fromarray(np.concatenate(lines, axis=0).round().astype(np.uint8)), path)
+    write_png(path, Image.fromarray(np.concatenate(lines, axis=0).round().astype(np.uint8)))
 
 
 def _tint(picture: NDArray[np.float32], mask: NDArray[np.integer]) -> NDArray[np.float32]:
@@ -92,9 +93,3 @@ def _tint(picture: NDArray[np.float32], mask: NDArray[np.integer]) -> NDArray[np
     colours = np.where((mask == 255)[..., None], 128, colours)
     share = np.where(mask > 0, 0.5, 0.0)[..., None]
     return (picture * (1 - share) + colours * share).astype(np.float32)
-
-
-def _save(image: Image.Image, path: Path) -> None:
-    part = path.with_name(path.name + ".part")
-    image.save(part, format="png")
-    part.replace(path)

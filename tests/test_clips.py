@@ -1,5 +1,6 @@
 """Clips and whole sequences of videos in the layout of DAVIS and YouTube-VOS."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,8 @@ import pytest
 import torch
 from PIL import Image
 
-from mgseg.data.clips import Clips, Sequences, find_videos
+from mgseg.data.catalog import Split, find_split
+from mgseg.data.clips import Clips, Videos
 from mgseg.data.scene import ClipRequest, render
 from mgseg.data.transforms import Augmentation
 from mgseg.errors import DatasetError
@@ -37,8 +39,13 @@ def davis(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def clips(root: Path, *names: str, options: Augmentation | None = None, **settings: bool) -> Clips:
-    return Clips(root / "JPEGImages", root / "Annotations", names, options or Augmentation(flip=0), **settings)
+def split(root: Path, *names: str, single_object: bool = False) -> Split:
+    found = find_split(str(root), "all", None).only(names)
+    return replace(found, protocol="davis16") if single_object else found
+
+
+def clips(root: Path, *names: str, options: Augmentation | None = None, single_object: bool = False) -> Clips:
+    return Clips(split(root, *names, single_object=single_object), options or Augmentation(flip=0))
 
 
 def numbers(source: Clips, seed: int, request: ClipRequest) -> list[int]:
@@ -75,27 +82,28 @@ def test_a_mask_moves_with_its_frame(davis: Path) -> None:
 
 def test_single_object_joins_all_positive_ids(tmp_path: Path) -> None:
     make_video(tmp_path, "bear", value=255)
-    joined = Sequences(tmp_path / "JPEGImages", tmp_path / "Annotations", ["bear"], single_object=True)
-    _, mask = next(joined.read(0))
+    joined = Videos(split(tmp_path, "bear", single_object=True)).read(0, 0)
+    assert joined
+    mask = joined[1]
     assert set(np.unique(mask)) == {0, 1}
     assert mask.sum() == 400 + 100
     source = clips(tmp_path, "bear", single_object=True)
     batch = render([source.draw(np.random.default_rng(0), ClipRequest(2, 3, 32, 5))], "cpu")
     assert (batch.masks[0, 0] == 1).any()
-    with pytest.raises(DatasetError, match="no clip"):  # 255 alone is no object
+    with pytest.raises(DatasetError, match="no clip") as caught:  # 255 alone is no object
         clips(tmp_path, "bear").draw(np.random.default_rng(0), ClipRequest(2, 3, 32, 5))
+    assert "255 is void" in str(caught.value.hint)
 
 
 def test_only_frames_with_a_mask_are_used(tmp_path: Path) -> None:
     make_video(tmp_path, "0a1b", every=5)
-    (video,) = find_videos(tmp_path / "JPEGImages", tmp_path / "Annotations", ["0a1b"])
-    assert [frame.stem for frame in video.frames] == ["00000", "00005", "00010", "00015"]
+    (video,) = split(tmp_path, "0a1b").sequences
+    assert [frame.stem for frame, _ in video.labelled_frames()] == ["00000", "00005", "00010", "00015"]
+    assert Videos(split(tmp_path, "0a1b")).num_frames(0) == 4
     assert set(np.diff(numbers(clips(tmp_path, "0a1b"), 0, ClipRequest(3, 1, 32, 1)))) == {5}
 
 
-def test_missing_and_incomplete_sequences_are_refused(davis: Path) -> None:
-    with pytest.raises(DatasetError, match=r"cow.*missing"):
-        clips(davis, "bear", "cow")
+def test_incomplete_sequences_are_refused(davis: Path) -> None:
     (davis / "JPEGImages" / "bear" / "00003.jpg").unlink()
     with pytest.raises(DatasetError, match=r"bear.*1 masks without a frame.*00003"):
         clips(davis, "bear")
@@ -110,18 +118,19 @@ def test_bad_frames_are_named_and_skipped(davis: Path) -> None:
         (davis / "JPEGImages" / "bear" / f"{index:05}.jpg").write_bytes(b"no picture")
     source = clips(davis, "bear")
     request = ClipRequest(2, 1, 32, 1)
-    with pytest.warns(UserWarning, match="skipped"):
-        found = [numbers(source, seed, request) for seed in range(12)]
+    found = [numbers(source, seed, request) for seed in range(12)]
     assert np.min(found) == 10
     assert all(name.startswith("bear/0000") for name in source.problems)
     assert len(source.problems) > 3
 
 
-def test_a_mask_of_another_size_is_refused(davis: Path) -> None:
+def test_a_mask_of_another_size_is_named_and_its_frame_skipped(davis: Path) -> None:
     Image.new("L", (10, 10), 1).save(davis / "Annotations" / "bear" / "00002.png")
-    sequence = Sequences(davis / "JPEGImages", davis / "Annotations", ["bear"])
-    with pytest.raises(DatasetError, match=r"00002\.png.*\(10, 10\)"):
-        list(sequence.read(0))
+    videos = Videos(split(davis, "bear"))
+    assert len(list(videos.stretch(0, 0, 20))) == 19
+    ((name, reason),) = videos.problems.items()
+    assert name == "bear/00002"
+    assert "(10, 10)" in reason
 
 
 def test_a_video_whose_frames_differ_in_size_is_named(davis: Path) -> None:
@@ -130,9 +139,11 @@ def test_a_video_whose_frames_differ_in_size_is_named(davis: Path) -> None:
             path = davis / folder / "bear" / f"{index:05}.{suffix}"
             Image.open(path).crop((0, 0, 90, 60)).save(path)
     source = clips(davis, "bear")
-    with pytest.warns(UserWarning, match="differ in size"):
-        found = [numbers(source, seed, ClipRequest(2, 1, 32, 9)) for seed in range(20)]
+    found = [numbers(source, seed, ClipRequest(2, 1, 32, 9)) for seed in range(20)]
     assert source.problems == {"bear": "its frames differ in size"}
+    videos = Videos(split(davis, "bear"))
+    assert len(list(videos.stretch(0, 0, 20))) == 10
+    assert videos.problems == source.problems
     assert all((first < 10) == (last < 10) for first, last in found)
 
 
@@ -143,8 +154,8 @@ def test_videos_too_short_for_a_clip_are_refused(tmp_path: Path) -> None:
 
 
 def test_the_cache_does_not_change_what_is_drawn(davis: Path) -> None:
-    folders = davis / "JPEGImages", davis / "Annotations", ["bear", "goat"]
-    cached, uncached = Clips(*folders), Clips(*folders, cache_bytes=0)
+    both = split(davis, "bear", "goat")
+    cached, uncached = Clips(both), Clips(both, cache_bytes=0)
     for _ in range(2):
         for seed in range(4):
             one, other = (
@@ -156,14 +167,25 @@ def test_the_cache_does_not_change_what_is_drawn(davis: Path) -> None:
 
 
 def test_sequences_are_read_whole_in_order_and_lazily(davis: Path) -> None:
-    sequences = Sequences(davis / "JPEGImages", davis / "Annotations", ["bear", "goat"])
-    assert len(sequences) == 2
-    frames = list(sequences.read(1))
+    videos = Videos(split(davis, "bear", "goat"))
+    assert len(videos) == 2
+    frames = list(videos.stretch(1, 0, 20))
     assert [round(float(frame.mean()) / BRIGHTNESS) for frame, _ in frames] == list(range(20))
     assert frames[0][0].shape == (HEIGHT, WIDTH, 3)
     assert frames[0][1].shape == (HEIGHT, WIDTH)
     (davis / "JPEGImages" / "bear" / "00005.jpg").write_bytes(b"")
-    reader = sequences.read(0)
-    assert len([next(reader) for _ in range(5)]) == 5  # the broken sixth has not been touched
-    with pytest.raises(DatasetError, match="00005"):
-        next(reader)
+    reader = videos.stretch(0, 0, 20)
+    assert len([next(reader) for _ in range(5)]) == 5
+    assert videos.problems == {}  # the broken sixth has not been touched
+    assert round(float(next(reader)[0].mean()) / BRIGHTNESS) == 6
+    assert list(videos.problems) == ["bear/00005"]
+
+
+def test_files_of_other_systems_are_no_frames(davis: Path) -> None:
+    for kind, suffix in (("JPEGImages", "jpg"), ("Annotations", "png")):
+        folder = davis / kind / "bear"
+        (folder / f"._00003.{suffix}").write_bytes(b"\0\5\x16\7 Mac OS X")
+        (folder / f"00004.{suffix}").rename(folder / f"00004.{suffix.upper()}")
+        (folder / "Thumbs.db").write_bytes(b"")
+    videos = Videos(split(davis, "bear"))
+    assert len(list(videos.stretch(0, 0, 20))) == videos.num_frames(0) == 20

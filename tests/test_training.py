@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import repeat
@@ -20,6 +21,7 @@ from mgseg.model.network import MotionGuidedSTM
 from mgseg.training.batches import Drawing, StepPlan, plan_step, steps_of
 from mgseg.training.build import TrainOptions, build_model, build_sources
 from mgseg.training.distributed import Processes
+from mgseg.training.pictures import draw_curve
 from mgseg.training.stages import StageConfig, configure
 from mgseg.training.train import TrainResult, train_stage
 from mgseg.training.updater import Updater
@@ -73,7 +75,7 @@ def test_two_steps_on_the_same_data_lower_the_loss(stage: str, options: TrainOpt
     plans = repeat(plan_step(config, 0, 0, 0.0))  # the same step again and again
     work: ClipWork | VideoWork
     if stage == "sequence":
-        work = VideoWork(updater, sources.sequences, plans, 0)
+        work = VideoWork(updater, sources.videos, plans, 0)
     else:
         drawing = Drawing(sources.stills, sources.clips, 0, ONE, render=True)
         work = ClipWork(updater, drawing, plans, 0)
@@ -136,7 +138,7 @@ def test_in_float16_an_update_may_come_before_any_loss(tiny_weights: Path) -> No
 def test_an_unusable_picture_that_several_processes_find_is_told_once(
     options: TrainOptions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Drawing, "_take_problems", lambda _: ["squares/x: unreadable"])
+    monkeypatch.setattr("mgseg.training.batches.new_problems", lambda *_: ["squares/x: unreadable"])
     train_stage(small(), options)
     assert [record["message"] for record in records(options.out, "problem")] == ["squares/x: unreadable"]
     assert records(options.out, "end")[0]["problems"] == 1
@@ -340,3 +342,54 @@ def test_training_takes_denormal_numbers_for_zero_and_leaves_the_process_as_it_w
     train_stage(small(num_steps=1), options, lambda record: seen.append(product()))
     assert set(seen) == {0.0}
     assert product() > 0
+
+
+def test_a_run_without_a_step_is_an_error_and_leaves_no_weights(options: TrainOptions) -> None:
+    with pytest.raises(MgsegError, match="no step was trained") as caught:
+        train_stage(small(num_steps=0), replace(options, minutes=1e-9), slow_start)
+    assert "--minutes" in str(caught.value.hint)
+    assert {path.name for path in options.out.iterdir()} == {"log.jsonl"}
+
+
+def slow_start(record: dict[str, Any]) -> None:
+    time.sleep(1.1)  # the clock takes less than a second for one
+
+
+@pytest.mark.parametrize(("rate", "what"), [(1e39, "diverged"), (1e-3, "no step changed")])
+def test_a_run_that_left_no_usable_weights_is_an_error(
+    rate: float, what: str, options: TrainOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if what != "diverged":
+        monkeypatch.setattr("mgseg.training.objective.cross_entropy", lambda logits, *_: logits.sum((1, 2, 3)) * np.nan)
+    with pytest.raises(MgsegError, match=what) as caught:
+        train_stage(small(num_steps=3, rate=rate, ema=0), options)
+    assert "--rate" in str(caught.value.hint)
+    assert not (options.out / "weights.pth").exists()
+
+
+def test_a_finished_run_that_is_resumed_says_that_nothing_was_left(options: TrainOptions) -> None:
+    train_stage(small(num_steps=1), options)
+    before = load_network(options.out / "weights.pth").state_dict()
+    result = train_stage(small(num_steps=1), replace(options, resume=True))
+    assert records(options.out, "end")[-1]["new_steps"] == 0
+    after = load_network(result.weights).state_dict()
+    assert all(torch.equal(before[name], tensor) for name, tensor in after.items())
+
+
+def test_a_run_shorter_than_a_line_of_its_log_still_has_a_curve(options: TrainOptions) -> None:
+    train_stage(small(num_steps=2), replace(options, log_every=20))
+    (record,) = records(options.out, "step")
+    assert record["step"] == 2
+    with Image.open(options.out / "curve.png") as image:
+        colours = {colour for _, colour in image.getcolors(1 << 16) or ()}
+    assert {(0xD6, 0x27, 0x28), (0x1F, 0x77, 0xB4)} <= colours  # loss and IoU, titles and points
+
+
+def test_a_point_alone_is_drawn(tmp_path: Path) -> None:
+    pixels = []
+    for number in (0, 1):
+        draw_curve([{"event": "step", "step": 5, "loss": 0.5}] * number, tmp_path / "curve.png")
+        with Image.open(tmp_path / "curve.png") as image:
+            area = np.asarray(image)[46:414, 46:854]
+        pixels.append(int((area == (0xD6, 0x27, 0x28)).all(-1).sum()))
+    assert pixels[0] == 0 < pixels[1]

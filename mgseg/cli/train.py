@@ -190,5 +190,8 @@ def _show(advance: console.Advance, record: dict[str, Any]) -> None:
         console.message(f"step {step}  J&F {100 * record['score']:.1f}")
     elif record["event"] == "problem":
         console.warning(f"skipped, {record['message']}")
-    elif record["event"] == "end" and record["problems"]:
-        console.warning(f"{record['problems']} picture(s) could not be used; log.jsonl names them")
+    elif record["event"] == "end":
+        if record["problems"]:
+            console.warning(f"{record['problems']} file(s) could not be used; log.jsonl names them")
+        if not record["new_steps"]:
+            console.message(f"nothing was left to do: this run ended after {step} steps")

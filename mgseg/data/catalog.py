@@ -19,7 +19,7 @@ ALL_FRAMES = "_all_frames"  # YouTube-VOS's splits with every frame of the video
 
 
 @dataclass(frozen=True)
-class Sequence:
+class VideoSequence:
     """One video of a split.
 
     Attributes:
@@ -29,6 +29,7 @@ class Sequence:
         saved: names of the frames whose masks count: all of DAVIS's, those that YouTube-VOS's meta.json lists.
         given: names of the frames in which an object may appear first, as far as that is known without a look.
         categories: of the objects, by id; empty where the dataset has none.
+        promised: ids of the objects that YouTube-VOS's meta.json lists; empty where there is no such list.
     """
 
     name: str
@@ -37,11 +38,25 @@ class Sequence:
     saved: tuple[str, ...]
     given: frozenset[str]
     categories: Mapping[int, str]
+    promised: frozenset[int] = frozenset()
 
     @property
     def has_truth(self) -> bool:
         """Whether there are more annotations than the given ones."""
         return not self.given.issuperset(self.masks)
+
+    def labelled_frames(self) -> tuple[tuple[Path, Path], ...]:
+        """Return the frames that have a mask, each with its mask, in order (YouTube-VOS masks every fifth frame).
+
+        Raises:
+            DatasetError: there is no mask, or a mask without a frame.
+        """
+        frames = {path.stem: path for path in self.frames}
+        lost = [name for name in self.masks if name not in frames]
+        if lost or not self.masks:
+            what = f"{len(lost)} masks without a frame, the first {lost[0]}" if lost else "no masks"
+            raise DatasetError(f"the sequence {self.name} is incomplete: {what}")
+        return tuple((frames[name], mask) for name, mask in self.masks.items())
 
 
 @dataclass(frozen=True)
@@ -63,8 +78,13 @@ class Split:
     protocol: str
     frames_root: Path
     masks_root: Path
-    sequences: tuple[Sequence, ...]
+    sequences: tuple[VideoSequence, ...]
     training_categories: Mapping[str, frozenset[str]] | None = None
+
+    @property
+    def single_object(self) -> bool:
+        """Whether every positive value of a mask is the one object, 255 too (DAVIS 2016)."""
+        return self.protocol == "davis16"
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -151,7 +171,7 @@ def _davis(dataset: str, split: str, home: Path, protocol: str, lists: Iterable[
         if not frames and not masks:
             raise DatasetError(f"{dataset} {split}: there is no sequence {name} in {frames_root}")
         names = tuple(path.stem for path in frames) or tuple(masks)
-        sequences.append(Sequence(name, frames, masks, names, frozenset(names[:1]), {}))
+        sequences.append(VideoSequence(name, frames, masks, names, frozenset(names[:1]), {}))
     return Split(dataset, split, protocol, frames_root, masks_root, tuple(sequences))
 
 
@@ -166,7 +186,7 @@ def _read_list(dataset: str, split: str, home: Path, lists: Iterable[str], masks
         path = home / "ImageSets" / folder / f"{split}.txt"
         if path.is_file():
             try:
-                text = path.read_text(encoding="utf-8")
+                text = path.read_text(encoding="utf-8-sig")
             except (OSError, ValueError) as error:
                 raise DatasetError(f"{path} is no list of names: {error}") from error
             lines = [line.split() for line in text.splitlines() if line.strip()]
@@ -202,7 +222,7 @@ def _youtube_vos(dataset: str, split: str, home: Path) -> Split:
     return Split(dataset, split, "youtube-vos", *roots, sequences, categories)
 
 
-def _youtube_vos_sequence(name: str, video: Any, frames_root: Path, masks_root: Path) -> Sequence:
+def _youtube_vos_sequence(name: str, video: Any, frames_root: Path, masks_root: Path) -> VideoSequence:
     frames, masks = _pictures(frames_root / name), _masks(masks_root / name)
     listed = [tuple(entry["frames"]) for entry in video["objects"].values() if entry["frames"]]
     saved = tuple(sorted({frame for listing in listed for frame in listing}))
@@ -213,7 +233,8 @@ def _youtube_vos_sequence(name: str, video: Any, frames_root: Path, masks_root: 
         where = frames_root if frames else masks_root
         raise DatasetError(f"{where / name}: missing {', '.join(missing[:5])}, which meta.json lists")
     given = frozenset(min(listing) for listing in listed)
-    return Sequence(name, frames, masks, saved, given, _categories(video))
+    promised = frozenset(int(key) for key in video["objects"])
+    return VideoSequence(name, frames, masks, saved, given, _categories(video), promised)
 
 
 def _categories(video: Any) -> dict[int, str]:
@@ -223,7 +244,7 @@ def _categories(video: Any) -> dict[int, str]:
 def _read_meta(path: Path) -> dict[str, Any]:
     """Read and check YouTube-VOS's meta.json: {"videos": {name: {"objects": {id: {"frames": [...], ...}}}}}."""
     try:
-        videos = json.loads(path.read_text(encoding="utf-8"))["videos"]
+        videos = json.loads(path.read_text(encoding="utf-8-sig"))["videos"]
         for name, video in videos.items():
             _check_name(name, f"{path}: video")
             for key, entry in video["objects"].items():
@@ -246,7 +267,7 @@ def _pictures(folder: Path) -> tuple[Path, ...]:
 
 
 def _masks(folder: Path) -> dict[str, Path]:
-    return {path.stem: path for path in _pictures(folder) if path.suffix == ".png"}
+    return {path.stem: path for path in _pictures(folder) if path.suffix.lower() == ".png"}
 
 
 def _check_name(name: str, what: str) -> None:

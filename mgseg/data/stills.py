@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,8 +33,8 @@ class _Still:
 class Stills:
     """A dataset of still pictures; `draw` makes a moving clip of one of them.
 
-    Pictures that cannot be used (unreadable, mask missing or of another size, no object large enough) are skipped with
-    one warning each and collected in `problems`; `check` finds them all beforehand.
+    Pictures that cannot be used (unreadable, mask missing or of another size, no object large enough) are skipped and
+    collected in `problems`; `check` finds them all beforehand.
 
     Args:
         root: a folder in one of the layouts of `mgseg.data.layouts`.
@@ -132,7 +131,6 @@ class Stills:
         except DatasetError as error:
             if pair.name not in self.problems:
                 self.problems[pair.name] = str(error)
-                warnings.warn(f"{self.name}: skipped, {error}", stacklevel=2)
             return None
         still = _Still(picture, mask, objects)
         if picture.nbytes + mask.nbytes <= self._free_bytes:

@@ -14,7 +14,7 @@ import torch
 import torch.distributed as dist
 from numpy.typing import NDArray
 
-from mgseg.data.catalog import Sequence, Split
+from mgseg.data.catalog import Split, VideoSequence
 from mgseg.device import find_device, find_precision
 from mgseg.errors import DatasetError, OutputError
 from mgseg.evaluation.provenance import code_version, read_run, write_run
@@ -63,7 +63,7 @@ def run_split(
     """Segment each sequence of a split from its given masks into `output/SEQUENCE/FRAME.png`.
 
     An object is given in the first frame whose annotation shows it. A sequence's folder appears whole or not at
-    all. Masks are written of the frames that count (`Sequence.saved`).
+    all. Masks are written of the frames that count (`VideoSequence.saved`).
 
     Args:
         split: what to segment.
@@ -98,7 +98,7 @@ def run_split(
         segmenter = Segmenter(model or load_model(path or weights, place, options.precision), options, place)
         start = perf_counter()
     for sequence in mine:
-        for seconds in _run_sequence(sequence, segmenter, output, any_id=split.protocol == "davis16"):
+        for seconds in _run_sequence(sequence, segmenter, output, any_id=split.single_object):
             network, done = network + seconds, done + 1
             if progress:
                 progress(done, total)
@@ -127,7 +127,9 @@ def _record(
     }
 
 
-def _prepare(split: Split, output: Path, record: dict[str, Any], *, resume: bool, overwrite: bool) -> list[Sequence]:
+def _prepare(
+    split: Split, output: Path, record: dict[str, Any], *, resume: bool, overwrite: bool
+) -> list[VideoSequence]:
     """Check that all can be read and written, and return the sequences that are to be done."""
     for sequence in split.sequences:
         if not sequence.frames:
@@ -145,7 +147,7 @@ def _prepare(split: Split, output: Path, record: dict[str, Any], *, resume: bool
     return [sequence for sequence in split.sequences if not (resume and sequence.name in done)]
 
 
-def _share(sequences: list[Sequence], processes: int) -> list[list[str]]:
+def _share(sequences: list[VideoSequence], processes: int) -> list[list[str]]:
     """Share sequences out so that all processes have about the same number of frames."""
     plan: list[list[str]] = [[] for _ in range(processes)]
     load = [0] * processes
@@ -183,7 +185,7 @@ def _gather(speed: Speed, processes: int) -> Speed:
     return Speed(frames, network, max(s.seconds for s in speeds), processes)
 
 
-def _run_sequence(sequence: Sequence, segmenter: Segmenter, output: Path, *, any_id: bool) -> Iterator[float]:
+def _run_sequence(sequence: VideoSequence, segmenter: Segmenter, output: Path, *, any_id: bool) -> Iterator[float]:
     """Segment one sequence; yields the network's seconds frame by frame."""
     folder, part = output / sequence.name, output / (sequence.name + PART)
     saved, started = set(sequence.saved), False
@@ -214,7 +216,7 @@ def _write(item: tuple[Path, NDArray[np.uint8]]) -> None:
     write_mask(*item)
 
 
-def _inputs(sequence: Sequence, any_id: bool) -> Iterator[tuple[Frame, NDArray[np.uint8] | None]]:
+def _inputs(sequence: VideoSequence, any_id: bool) -> Iterator[tuple[Frame, NDArray[np.uint8] | None]]:
     """Yield each frame with the mask of the objects that first appear in it, None where there is none."""
     known: set[int] = set()
     for frame in read_frames(sequence.frames[0].parent):

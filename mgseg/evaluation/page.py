@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from mgseg.data.catalog import Sequence, Split
+from mgseg.data.catalog import Split, VideoSequence
 from mgseg.evaluation.report import FIGURES, ObjectScore, Report, flatten
 from mgseg.files.masks import VOID, read_index_map
 from mgseg.files.pictures import read_picture
@@ -135,7 +135,7 @@ def _worst_frames(report: Report, split: Split, results: Path) -> Iterator[str]:
 
 def _figure(split: Split, results: Path, score: ObjectScore, k: int, caption: str) -> str:
     sequence = next(sequence for sequence in split.sequences if sequence.name == score.sequence)
-    picture = _draw(sequence, score, score.frames[k], results, any_id=split.protocol == "davis16")
+    picture = _draw(sequence, score, score.frames[k], results, any_id=split.single_object)
     data = io.BytesIO()
     picture.save(data, "JPEG", quality=82)
     source = "data:image/jpeg;base64," + base64.b64encode(data.getvalue()).decode()
@@ -143,7 +143,7 @@ def _figure(split: Split, results: Path, score: ObjectScore, k: int, caption: st
     return f'<figure><img src="{source}" alt="{caption}"><figcaption>{caption}</figcaption></figure>'
 
 
-def _draw(sequence: Sequence, score: ObjectScore, frame: str, results: Path, *, any_id: bool) -> Image.Image:
+def _draw(sequence: VideoSequence, score: ObjectScore, frame: str, results: Path, *, any_id: bool) -> Image.Image:
     """Colour what is right, false and missed of one object over its frame, grey where there is no picture."""
     truth = read_index_map(sequence.masks[frame])
     predicted = read_index_map(results / sequence.name / f"{frame}.png")

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from mgseg.data.catalog import Sequence, Split, seen_categories
+from mgseg.data.catalog import Split, VideoSequence, seen_categories
 from mgseg.errors import DatasetError, InputError
 from mgseg.evaluation.report import SEEN, UNSEEN, ObjectScore
 from mgseg.evaluation.scoring import FramePair, FrameScore, score_frames
@@ -44,8 +44,7 @@ def score_split(
     pairs = frame_pairs(split, results)
     _check_all_there(pair.prediction for members in pairs.values() for pair in members.values())
     flat = [pair for members in pairs.values() for pair in members.values()]
-    any_id = split.protocol == "davis16"
-    scores = iter(score_frames(flat, any_id=any_id, workers=workers, progress=progress))
+    scores = iter(score_frames(flat, any_id=split.single_object, workers=workers, progress=progress))
     seen = seen_categories(split) if split.protocol == "youtube-vos" else None
     objects: list[ObjectScore] = []
     notes: list[str] = []
@@ -72,7 +71,7 @@ def frame_pairs(split: Split, results: Path) -> dict[str, dict[str, FramePair]]:
     return {sequence.name: _pairs(sequence, split.protocol, results) for sequence in split.sequences}
 
 
-def _pairs(sequence: Sequence, protocol: str, results: Path) -> dict[str, FramePair]:
+def _pairs(sequence: VideoSequence, protocol: str, results: Path) -> dict[str, FramePair]:
     """Return the frames to look at of a sequence by name."""
     names = sequence.saved if protocol == "youtube-vos" else sequence.saved[:-1]
     if len(names) < 2:
@@ -93,7 +92,7 @@ def _check_all_there(paths: Iterable[Path | None]) -> None:
         raise InputError(f"missing masks: {_list(list(map(str, missing)))}")
 
 
-def _check_ids(sequence: Sequence, pairs: dict[str, FramePair], scores: dict[str, FrameScore]) -> None:
+def _check_ids(sequence: VideoSequence, pairs: dict[str, FramePair], scores: dict[str, FrameScore]) -> None:
     known = {i for score in scores.values() for i in score.truth_ids}
     if not known:
         raise DatasetError(f"the ground truth of {sequence.name} shows no object", ZERO_255)
@@ -104,7 +103,7 @@ def _check_ids(sequence: Sequence, pairs: dict[str, FramePair], scores: dict[str
 
 
 def _objects(
-    sequence: Sequence, scores: dict[str, FrameScore], seen: frozenset[str] | None
+    sequence: VideoSequence, scores: dict[str, FrameScore], seen: frozenset[str] | None
 ) -> tuple[list[ObjectScore], list[str]]:
     """Gather the scores of each object over the frames after the one in which it is given."""
     names, frames = list(scores), list(scores.values())

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from mgseg.data.catalog import Sequence, Split
+from mgseg.data.catalog import Split, VideoSequence
 from mgseg.errors import DatasetError, InputError
 from mgseg.evaluation.scoring import ids_of
 from mgseg.files.masks import VOID, read_index_map
@@ -33,7 +33,7 @@ def write_submission(split: Split, results: Path, archive: Path) -> None:
         DatasetError: a sequence has no mask that gives its objects.
         OutputError: the zip cannot be written.
     """
-    files = [pair for sequence in split.sequences for pair in _checked(sequence, split.protocol, results)]
+    files = [pair for sequence in split.sequences for pair in _checked(sequence, split.single_object, results)]
     with whole_file(archive) as part, zipfile.ZipFile(part, "w", zipfile.ZIP_STORED) as file:  # PNG is deflated already
         for name, path in files:
             entry = zipfile.ZipInfo(PREFIX[split.protocol] + name, DATE)
@@ -41,7 +41,7 @@ def write_submission(split: Split, results: Path, archive: Path) -> None:
             file.writestr(entry, path.read_bytes())
 
 
-def _checked(sequence: Sequence, protocol: str, results: Path) -> Iterator[tuple[str, Path]]:
+def _checked(sequence: VideoSequence, single_object: bool, results: Path) -> Iterator[tuple[str, Path]]:
     """Yield the zip's name and the file of each mask of a sequence that has passed."""
     if not sequence.masks:
         raise DatasetError(f"{sequence.name} has no mask that gives its objects")
@@ -58,6 +58,6 @@ def _checked(sequence: Sequence, protocol: str, results: Path) -> Iterator[tuple
         with Image.open(path) as picture:
             if picture.mode != "P":
                 raise InputError(f"{path} has no palette", "servers take indexed PNG, as mgseg writes it")
-        if protocol != "davis16" and (extra := set(ids_of(mask)) - known):
+        if not single_object and (extra := set(ids_of(mask)) - known):
             raise InputError(f"{path} holds ids {sorted(extra)}; the sequence has {sorted(known)}")
         yield f"{sequence.name}/{frame}.png", path

@@ -5,7 +5,6 @@ workers, and a resumed run goes on with the very batch that it would have had.
 """
 
 import signal
-import warnings
 from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +13,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from mgseg.data.clips import Clips
+from mgseg.data.clips import Clips, Videos
 from mgseg.data.scene import ClipBatch, ClipRequest, Scene, render
 from mgseg.data.stills import Stills
 from mgseg.errors import MgsegError
@@ -109,7 +108,11 @@ class Drawing(Dataset[Step | MgsegError]):
             scenes = [self._draw(plan, self.rank * part + index) for index in range(part)]
         except MgsegError as error:
             return error
-        return Step(plan, render(scenes, "cpu") if self.render else scenes, self._take_problems())
+        return Step(
+            plan,
+            render(scenes, "cpu") if self.render else scenes,
+            new_problems([*self.stills, *self.clips], self._known),
+        )
 
     def _draw(self, plan: StepPlan, position: int) -> Scene:
         rng = np.random.default_rng((self.seed, plan.step, 1 + position))  # 0: the plan's own
@@ -117,16 +120,15 @@ class Drawing(Dataset[Step | MgsegError]):
         sources: Sequence[Source] = self.clips if real else self.stills
         sizes = np.array([len(source) for source in sources])
         source = sources[int(rng.choice(len(sources), p=sizes / sizes.sum()))]
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # the problems are handed over with the step
-            return source.draw(rng, plan.request)
+        return source.draw(rng, plan.request)
 
-    def _take_problems(self) -> list[str]:
-        sources: list[Source] = [*self.stills, *self.clips]
-        problems = {f"{source.name}/{name}": reason for source in sources for name, reason in source.problems.items()}
-        new = [f"{name}: {reason}" for name, reason in problems.items() if name not in self._known]
-        self._known.update(problems)
-        return new
+
+def new_problems(sources: Iterable[Source | Videos], known: set[str]) -> list[str]:
+    """What the sources could not use, by name with the reason, beyond what is `known`, which grows by it."""
+    problems = {f"{source.name}/{name}": reason for source in sources for name, reason in source.problems.items()}
+    new = [f"{name}: {reason}" for name, reason in problems.items() if name not in known]
+    known.update(problems)
+    return new
 
 
 def steps_of(drawing: Drawing, plans: Iterable[StepPlan], num_workers: int) -> Generator[Step, None, None]:

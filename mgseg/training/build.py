@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from mgseg.data.catalog import Split, find_split
-from mgseg.data.clips import Clips, Sequences
+from mgseg.data.clips import Clips, Videos
 from mgseg.data.layouts import LAYOUTS
 from mgseg.data.stills import Stills
 from mgseg.data.transforms import CLIPS, STILLS, STM_CLIPS, STM_STILLS
@@ -82,13 +82,13 @@ class Sources:
     Attributes:
         stills: datasets of still pictures.
         clips: datasets of videos, without the sequences held out.
-        sequences: the same videos whole, one entry a dataset.
+        videos: the same, for the sequence stage.
         held_out: the sequences to score.
     """
 
     stills: list[Stills]
     clips: list[Clips]
-    sequences: list[Sequences]
+    videos: list[Videos]
     held_out: list[Split]
 
     @property
@@ -123,32 +123,20 @@ def build_sources(config: StageConfig, options: TrainOptions, processes: Process
     readers = max(1, count_workers(options, processes)) * processes.world_size
     cache = _CACHE_BYTES // (readers * max(1, len(roots) + len(splits)))
     stills = [Stills(root, of_stills, shorter_side=side, cache_bytes=cache) for root in roots]
-    clips, sequences, held_out = [], [], []
+    clips, videos, held_out = [], [], []
     for split in splits:
         if scored := [name for name in split.names if name in options.hold_out]:
             held_out.append(split.only(scored))
-        trained = [name for name in split.names if name not in options.hold_out]
-        where = split.frames_root, split.masks_root, trained
-        single = split.protocol == "davis16"
-        clips.append(
-            Clips(
-                *where,
-                of_clips,
-                name=split.dataset,
-                single_object=single,
-                donors=stills,
-                shorter_side=side,
-                cache_bytes=cache,
-            )
-        )
-        sequences.append(Sequences(*where, single_object=single, shorter_side=round(config.size.at(0))))
+        trained = split.only(name for name in split.names if name not in options.hold_out)
+        clips.append(Clips(trained, of_clips, donors=stills, shorter_side=side, cache_bytes=cache))
+        videos.append(Videos(trained, shorter_side=round(config.size.at(0))))
     known = {name for split in held_out for name in split.names}
     if lost := [name for name in options.hold_out if name not in known]:
         raise DatasetError(f"no sequence {lost[0]!r} to hold out in {', '.join(options.clips) or 'no clips'}")
     _check_kinds(config.stage, stills, clips)
     for source in stills:
         source.donors = stills
-    return Sources(stills, clips, sequences, held_out)
+    return Sources(stills, clips, videos, held_out)
 
 
 def build_model(options: TrainOptions, device: torch.device) -> MotionGuidedSTM:

@@ -32,7 +32,7 @@ class Processes:
     rank: int
     world_size: int
     device: torch.device
-    _words: distributed.ProcessGroup | None = None
+    _cpu_group: distributed.ProcessGroup | None = None
 
     @property
     def is_main(self) -> bool:
@@ -43,7 +43,7 @@ class Processes:
         if self.world_size == 1:
             return list(values)
         numbers = torch.tensor(values, dtype=torch.float64)
-        distributed.all_reduce(numbers, distributed.ReduceOp.MAX, group=self._words)
+        distributed.all_reduce(numbers, distributed.ReduceOp.MAX, group=self._cpu_group)
         return [float(value) for value in numbers]
 
     def average_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
@@ -83,9 +83,9 @@ def join(device: str = "auto") -> Iterator[Processes]:
         yield Processes(0, 1, chosen)
         return
     distributed.init_process_group("nccl" if chosen.type == "cuda" else "gloo", timeout=_PATIENCE)
-    words = distributed.new_group(backend="gloo", timeout=_PATIENCE)
-    assert isinstance(words, distributed.ProcessGroup)  # every process is in it
+    cpu_group = distributed.new_group(backend="gloo", timeout=_PATIENCE)
+    assert isinstance(cpu_group, distributed.ProcessGroup)  # every process is in it
     try:
-        yield Processes(rank, world_size, chosen, words)
+        yield Processes(rank, world_size, chosen, cpu_group)
     finally:
         distributed.destroy_process_group()

@@ -37,7 +37,7 @@ def draw_curve(records: Sequence[Record], path: Path) -> None:
         y = _MARGIN + height * (1 - tenth / 10)
         draw.line((_MARGIN, y, _MARGIN + width, y), fill="#e4e4e4")
         draw.text((_MARGIN - 26, y - 6), f"{tenth / 10:.1f}", fill="black")
-        draw.text((_MARGIN + width * tenth / 10 - 12, _MARGIN + height + 8), f"{last * tenth // 10}", fill="black")
+        draw.text((_MARGIN + width * tenth / 10 - 12, _MARGIN + height + 8), f"{last * tenth / 10:g}", fill="black")
     for index, (event, name, colour) in enumerate(_CURVES):
         points = [(r["step"], r[name]) for r in records if r["event"] == event and name in r]
         scale = max(value for _, value in points) if name == "loss" and points else 1.0
@@ -45,7 +45,7 @@ def draw_curve(records: Sequence[Record], path: Path) -> None:
             (_MARGIN + width * step / last, _MARGIN + height * (1 - value / (scale or 1.0))) for step, value in points
         ]
         draw.line(line, fill=colour, width=2)
-        if event == "validation":  # few: each one is marked
+        if event == "validation" or len(line) == 1:  # few: each one is marked
             for x, y in line:
                 draw.ellipse((x - 3, y - 3, x + 3, y + 3), fill=colour)
         newest = f" {points[-1][1]:.3f}" if points else ""

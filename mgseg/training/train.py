@@ -1,5 +1,6 @@
 """`train_stage`: build, loop, log, validate, save. Resumable at every step, ends cleanly by steps, time or signal."""
 
+import math
 import signal
 import threading
 import time
@@ -90,10 +91,13 @@ class _Run:
             _check_same(found, "network", checkpoint["config"], asdict(model.config))
             self.updater.load(state["updater"], checkpoint["state_dict"])
         self.step: int = state.get("step", 0)
+        self._first_step = self.step
+        self._updates: int = state.get("updates", self.step)  # steps that changed the weights
         self.clock = Clock(config.num_steps, options.minutes, state.get("seconds", 0.0))
         self.held_out = sources.held_out
         self._last_save = time.monotonic()
         self._picture: Picture | None = None  # of the newest step
+        self._plan: StepPlan | None = None  # likewise
         self.work = self._work(sources)
         options.out.mkdir(parents=True, exist_ok=True)
         self.log = RunLog()
@@ -122,19 +126,20 @@ class _Run:
         self._picture = None  # its tensors go before the next ones come
         result = self.work.step()
         self.step += 1
+        self._updates += "loss" in result.values and math.isfinite(result.values["norm"])
         if not self.processes.is_main:
             return
-        self._picture = result.picture
+        self._picture, self._plan = result.picture, result.plan
         for problem in result.problems:  # each process that draws finds it for itself
             if not any(record.get("message") == problem for record in self.log.records):
                 self._write("problem", message=problem)
         self.log.add(result.values)
         if self.step % self.options.log_every == 0:
-            self._write_means(result.plan)
+            self._write_means()
 
     def _work(self, sources: Sources) -> ClipWork | VideoWork:
         if self.config.stage == "sequence":
-            return VideoWork(self.updater, sources.sequences, self._plans(), self.options.seed)
+            return VideoWork(self.updater, sources.videos, self._plans(), self.options.seed)
         on_cpu = self.processes.device.type == "cpu"
         drawing = Drawing(sources.stills, sources.clips, self.options.seed, self.processes, render=on_cpu)
         return ClipWork(self.updater, drawing, self._plans(), count_workers(self.options, self.processes))
@@ -168,6 +173,7 @@ class _Run:
         state = {
             "step": self.step,
             "seconds": self.clock.seconds,
+            "updates": self._updates,
             "stage": _as_json(asdict(self.config)),
             "updater": self.updater.state(),
         }
@@ -182,7 +188,10 @@ class _Run:
 
     def _end(self, stopped: bool) -> TrainResult:
         weights = self.options.out / "weights.pth"
+        if not stopped:
+            self._check_trained()
         if self.processes.is_main:
+            self._write_means()
             checkpoint = self._save()
             if stopped:
                 weights = checkpoint
@@ -193,14 +202,29 @@ class _Run:
         if self.processes.is_main:
             draw_curve(self.log.records, self.options.out / "curve.png")
             problems = sum(record["event"] == "problem" for record in self.log.records)
-            self._write("end", stopped=stopped, seconds=round(self.clock.seconds, 1), problems=problems)
+            new_steps, seconds = self.step - self._first_step, round(self.clock.seconds, 1)
+            self._write("end", stopped=stopped, new_steps=new_steps, seconds=seconds, problems=problems)
         score = max(self._scores(), default=None)
         return TrainResult(weights, self.step, stopped, score, self.processes.is_main)
 
-    def _write_means(self, plan: StepPlan) -> None:
+    def _check_trained(self) -> None:
+        """Refuse to end as if there were trained weights where there are none."""
+        (updates,) = self.processes.furthest(self._updates)
+        if not self.step:
+            raise MgsegError("no step was trained: the time was over before the first one", "a longer --minutes")
+        finite = all(bool(tensor.isfinite().all()) for tensor in self.updater.average.state_dict().values())
+        if not updates or not finite:
+            what = "no step changed the weights, their gradients" if finite else "training diverged: its weights"
+            raise MgsegError(f"{what} are not finite numbers", "a lower --rate, or --precision float32")
+
+    def _write_means(self) -> None:
+        """Write the means of the steps since the last time, if there were any."""
+        means, plan = self.log.means(), self._plan
+        if not means or not plan:
+            return
         self._write(
             "step",
-            **self.log.means(),
+            **means,
             progress=round(plan.progress, 6),
             rate=self.updater.optimizer.param_groups[-1]["lr"],
             size=plan.request.size,

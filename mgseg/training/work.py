@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mgseg.data.clips import Sequences
-from mgseg.training.batches import Drawing, Step, StepPlan, steps_of
+from mgseg.data.clips import VOID_HINT, Videos
+from mgseg.errors import DatasetError
+from mgseg.training.batches import Drawing, Step, StepPlan, new_problems, steps_of
 from mgseg.training.objective import Outcome, VideoFrame, VideoPass, clip_outcome, shows_object
 from mgseg.training.pictures import Picture
 from mgseg.training.updater import Updater
@@ -85,19 +86,25 @@ class VideoWork:
         seed: of the order.
     """
 
-    def __init__(self, updater: Updater, datasets: Sequence[Sequences], plans: Iterator[StepPlan], seed: int) -> None:
+    def __init__(self, updater: Updater, datasets: Sequence[Videos], plans: Iterator[StepPlan], seed: int) -> None:
         self.updater = updater
+        self._datasets = datasets
         self._videos = [(dataset, index) for dataset in datasets for index in range(len(dataset))]
+        self._unused = 0  # videos in a row that gave no frame to train on
         self._plans = plans
         self._seed = seed
         self._newest: tuple[VideoFrame, VideoFrame, Tensor] | None = None
-        self._problems: list[str] = []
+        self._known_problems: set[str] = set()
 
     def close(self) -> None:
         """Nothing to end."""
 
     def step(self) -> StepResult:
-        """Train on one round of videos."""
+        """Train on one round of videos.
+
+        Raises:
+            DatasetError: none of the videos can be used.
+        """
         updater = self.updater
         began = time.monotonic()
         plan = next(self._plans)
@@ -112,27 +119,32 @@ class VideoWork:
             norms.append(updater.update(plan.step, plan.progress))
         lists = {"loss": losses, "iou": ious, "norm": norms}
         values = {name: float(np.mean(numbers)) for name, numbers in lists.items() if numbers}
-        problems, self._problems = self._problems, []
+        if self.updater.processes.furthest(len(losses))[0]:
+            self._unused = 0
+        else:
+            self._unused += plan.batch_size
+            self._check_usable()
+        problems = new_problems(self._datasets, self._known_problems)
         return StepResult(plan, values | {"step_seconds": time.monotonic() - began}, problems, self._picture())
 
     def _frames(self, plan: StepPlan) -> Iterator[tuple[float, float]]:
         """Yield loss and IoU of each predicted frame of this process's videos, its gradient added, its graph gone."""
         updater, config = self.updater, self.updater.config
         part = plan.batch_size // updater.processes.world_size
-        for place in range(part):
-            position = plan.step * plan.batch_size + updater.processes.rank * part + place
-            name, video, num_frames = self.open(position)
-            share = 1 / (config.step_every or part * max(1, num_frames - 1))
-            for outcome in self._pass(name, video, config.keep.at(plan.progress)):
+        for number in range(part):
+            position = plan.step * plan.batch_size + updater.processes.rank * part + number
+            dataset, index, frames = self.choose(position)
+            share = 1 / (config.step_every or part * max(1, len(frames) - 1))
+            for outcome in self._pass(dataset, index, frames, config.keep.at(plan.progress)):
                 updater.backward(outcome.loss * share)
                 yield float(outcome.loss.detach()), float(outcome.iou)
 
-    def _pass(self, name: str, video: Iterator[VideoFrame], keep: float) -> Iterator[Outcome]:
+    def _pass(self, dataset: Videos, index: int, frames: range, keep: float) -> Iterator[Outcome]:
         """Yield the outcome of each frame after the first that shows an object."""
-        updater = self.updater
+        updater, video = self.updater, dataset.stretch(index, frames.start, frames.stop)
         start = next((pair for pair in video if shows_object(pair[1])), None)
         if start is None:
-            self._problems.append(f"{name}: its masks show no object")
+            dataset.problems[dataset.names[index]] = f"no mask shows an object ({VOID_HINT})"
             return
         video_pass = VideoPass(updater.model, *start, updater.processes.device, keep, updater.config.jaccard)
         for pair in video:
@@ -141,17 +153,23 @@ class VideoWork:
             yield outcome
             self._newest = start, pair, outcome.prediction
 
-    def open(self, position: int) -> tuple[str, Iterator[VideoFrame], int]:
-        """Name, frames and their number of the video, or stretch, at a place in the endless row of passes."""
-        epoch, place = divmod(position, len(self._videos))
+    def choose(self, position: int) -> tuple[Videos, int, range]:
+        """The video at a position in the endless row of passes: its dataset, its index, the frames to train on."""
+        epoch, rank = divmod(position, len(self._videos))
         order = np.random.default_rng((self._seed, epoch)).permutation(len(self._videos))
-        dataset, index = self._videos[order[place]]
-        name, length = dataset.videos[index].name, len(dataset.videos[index].frames)
-        limit = self.updater.config.max_frames
+        dataset, index = self._videos[order[rank]]
+        length, limit = dataset.num_frames(index), self.updater.config.max_frames
         if not limit or limit >= length:
-            return name, dataset.read(index), length
+            return dataset, index, range(length)
         start = int(np.random.default_rng((self._seed, position, 1)).integers(length - limit + 1))
-        return name, islice(dataset.read(index), start, start + limit), limit
+        return dataset, index, range(start, start + limit)
+
+    def _check_usable(self) -> None:
+        """Refuse to go on where a whole pass over the videos gave nothing to train on."""
+        if self._unused >= len(self._videos):
+            found = [f"{name}: {reason}" for dataset in self._datasets for name, reason in dataset.problems.items()]
+            what = f"none of the {len(self._videos)} videos can be used for training"
+            raise DatasetError(f"{what}; {found[-1]}" if found else f"{what}: none has two frames with a mask")
 
     def _picture(self) -> Picture | None:
         """First and last frame of the newest video; a slot has the colour of its number, an id of its own."""

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import mgseg
-from mgseg.segment.outputs import Outputs
+from mgseg.outputs.table import Outputs
 
 HERE = Path(__file__).parent
 

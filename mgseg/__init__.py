@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from mgseg.errors import MgsegError
+    from mgseg.outputs.table import Outputs
     from mgseg.segment.clip import Span, segment_clip
-    from mgseg.segment.outputs import Outputs
     from mgseg.segment.segmenter import Segmenter, SegmenterOptions
     from mgseg.weights import load_model
 
@@ -27,7 +27,7 @@ __all__ = [
 
 _HOMES = {
     "MgsegError": "mgseg.errors",
-    "Outputs": "mgseg.segment.outputs",
+    "Outputs": "mgseg.outputs.table",
     "Segmenter": "mgseg.segment.segmenter",
     "SegmenterOptions": "mgseg.segment.segmenter",
     "Span": "mgseg.segment.clip",

@@ -14,8 +14,8 @@ from conftest import draw
 
 from mgseg.errors import InputError
 from mgseg.files.video import probe, read_backward, read_frames
+from mgseg.outputs.table import Outputs
 from mgseg.segment.clip import segment_clip
-from mgseg.segment.outputs import Outputs
 
 RATE = Fraction(25)
 

@@ -19,8 +19,8 @@ from mgseg.errors import OutputError
 from mgseg.files.decoding import open_video
 from mgseg.files.masks import read_index_map
 from mgseg.files.threads import WriteBehind, read_ahead
+from mgseg.outputs.table import Outputs
 from mgseg.segment.clip import SegmentResult, segment_clip
-from mgseg.segment.outputs import Outputs
 
 Run = Callable[..., SegmentResult]
 linux = pytest.mark.skipif(sys.platform != "linux", reason="needs /dev/full, seteuid")

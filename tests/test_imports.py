@@ -14,12 +14,12 @@ FILES = sorted(path.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py"))
 PICTURES = {"numpy", "PIL"}
 TENSORS = {"numpy", "torch"}
 CLIPS = {"errors", "files"}
-SEGMENT = CLIPS | {"device", "model", "segment", "weights"}
+SEGMENT = CLIPS | {"device", "model", "outputs", "segment", "weights"}
 # What a file, or each file of a folder, may import: modules of mgseg by the start of their names, and packages from
 # elsewhere. The longest entry that fits a file counts. The command line may import anything inside functions, but
 # only this at module level.
 MAY_IMPORT: dict[str, tuple[set[str], set[str]]] = {
-    "__init__": ({"errors", "segment", "weights"}, set()),
+    "__init__": ({"errors", "outputs", "segment", "weights"}, set()),
     "__main__": ({"cli"}, set()),
     "errors": (set(), set()),
     "device": ({"errors"}, {"torch"}),
@@ -37,12 +37,12 @@ MAY_IMPORT: dict[str, tuple[set[str], set[str]]] = {
     "files/threads": (set(), set()),
     "files/grabcut": ({"errors"}, {"numpy", "cv2"}),
     "model": ({"model"}, {"torch"}),
+    "outputs": (CLIPS | {"outputs"}, PICTURES),
     "segment": (set(), set()),
     "segment/options": ({"device"}, {"torch"}),
     "segment/scaling": (set(), {"torch"}),
     "segment/segmenter": ({"device", "errors", "files.masks", "model", "segment.options", "segment.scaling"}, TENSORS),
     "segment/given_masks": (CLIPS, {"numpy"}),
-    "segment/outputs": (CLIPS, PICTURES),
     "segment/resume": (CLIPS, {"numpy"}),
     "segment/clip": (SEGMENT, TENSORS),
     "evaluation": (SEGMENT | {"data", "evaluation"}, TENSORS | PICTURES),

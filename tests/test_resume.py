@@ -12,8 +12,8 @@ from mgseg.errors import OutputError
 from mgseg.files.masks import read_index_map, write_mask
 from mgseg.files.pictures import read_note
 from mgseg.files.video import read_frames
+from mgseg.outputs.table import Outputs
 from mgseg.segment.clip import SegmentResult, Span, segment_clip
-from mgseg.segment.outputs import Outputs
 from mgseg.segment.segmenter import Segmenter, SegmenterOptions
 
 Made = Any
@@ -105,7 +105,7 @@ def test_masks_of_other_settings_are_refused_with_what_differs(run: Run, tmp_pat
         run(again, options=SegmenterOptions())
     with pytest.raises(OutputError, match="given masks was"):
         run(again, masks=(clip.masks[0] > 0).astype(np.uint8))
-    with pytest.raises(OutputError, match="scores was False, now True"):
+    with pytest.raises(OutputError, match="scores was not written, now 8-bit PNG"):
         run(Outputs(tmp_path / "m", scores=tmp_path / "s", resume=True))
     assert content(tmp_path / "m") == before
     (tmp_path / "other").mkdir()

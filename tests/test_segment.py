@@ -11,14 +11,14 @@ import pytest
 from PIL import Image
 
 import mgseg.files.video_writer
+import mgseg.outputs.masks
 import mgseg.segment.clip
-import mgseg.segment.outputs
 from mgseg.errors import DeviceError, InputError, MgsegError, OutputError, WeightsError
 from mgseg.files.masks import DAVIS_PALETTE, object_ids, write_mask
 from mgseg.files.threads import WriteBehind, read_ahead
 from mgseg.files.video import Frame, probe, read_frames
+from mgseg.outputs.table import Outputs
 from mgseg.segment.clip import SegmentResult, Span, segment_clip
-from mgseg.segment.outputs import Outputs
 from mgseg.segment.segmenter import Segmenter, SegmenterOptions
 
 Made = Any
@@ -239,7 +239,7 @@ def test_an_error_in_the_reader_or_writer_ends_the_run(
         write_mask(path, mask, palette, note)
 
     monkeypatch.setattr(mgseg.segment.clip, "read_frames", read)
-    monkeypatch.setattr(mgseg.segment.outputs, "write_mask", write)
+    monkeypatch.setattr(mgseg.outputs.masks, "write_mask", write)
     outputs = Outputs(tmp_path / "masks", overlay=tmp_path / "o.mp4")
     begin = time.perf_counter()
     if isinstance(problem, InputError):

@@ -138,8 +138,8 @@ def segment(
     if no_masks and not (overlay or scores or cut_outs):
         raise typer.BadParameter("nothing else is asked for", param_hint="--no-masks")
     begin, stop = _parse_position(start), _parse_position(end)
+    from mgseg.outputs.table import Outputs
     from mgseg.segment.clip import Span, segment_clip
-    from mgseg.segment.outputs import Outputs
     from mgseg.segment.segmenter import SegmenterOptions
 
     folder = None if no_masks else output or Path(f"{clip.resolve().stem}_masks")
@@ -165,11 +165,10 @@ def segment(
 def _report(result: "SegmentResult", as_json: bool) -> None:
     import json
 
-    places = [result.outputs.masks, result.outputs.overlay, result.outputs.scores, result.outputs.cut_outs]
     if as_json:
         console.result(json.dumps(result.to_json(), indent=2, ensure_ascii=False))
     else:
-        for place in filter(None, places):
+        for place in filter(None, result.outputs.places.values()):
             console.result(str(place))
     found = f" ({result.num_found} of them found)" if result.num_found else ""
     objects = f"{len(result.object_ids)} object{'s' * (len(result.object_ids) != 1)}"

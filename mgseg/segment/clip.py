@@ -2,13 +2,11 @@
 
 import time
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack, closing
+from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
-from functools import partial
 from math import ceil
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -16,12 +14,14 @@ from numpy.typing import NDArray
 
 from mgseg.device import find_device, find_precision
 from mgseg.errors import DeviceError, InputError, MgsegError
+from mgseg.files.masks import DAVIS_PALETTE
 from mgseg.files.threads import WriteBehind, read_ahead
 from mgseg.files.video import ClipInfo, Frame, probe, read_backward, read_frames
-from mgseg.files.video_writer import check_length
 from mgseg.model.network import MotionGuidedSTM
+from mgseg.outputs.results import Results
+from mgseg.outputs.table import Outputs
+from mgseg.outputs.writer import Segmented, Target
 from mgseg.segment.given_masks import GivenMasks, MaskSource
-from mgseg.segment.outputs import Outputs, ResultWriter, Segmented
 from mgseg.segment.resume import Found, Settings, check_settings, to_note
 from mgseg.segment.segmenter import Segmenter, SegmenterOptions
 from mgseg.weights import load_model
@@ -60,12 +60,9 @@ class SegmentResult:
 
     def to_json(self) -> dict[str, Any]:
         """The result as plain values."""
-        places = {
-            name: place and str(place) for name, place in vars(self.outputs).items() if isinstance(place, Path | None)
-        }
         return {
             "clip": str(self.clip),
-            **places,
+            **{name: place and str(place) for name, place in self.outputs.places.items()},
             "num_frames": self.num_frames,
             "num_found": self.num_found,
             "object_ids": list(self.object_ids),
@@ -140,21 +137,20 @@ def segment_clip(
         resize=resize_masks,
         zero_is_background=zero_is_background,
     )
-    outputs.check(clip, *given.paths, *(path.parent for path in given.paths))
-    if outputs.overlay:
-        num_frames = _count(info, span, None) or 0
-        check_length(outputs.overlay, num_frames * info.width * info.height)
+    results = Results(outputs, Target(info, given.palette or DAVIS_PALETTE, _count(info, span, None)))
+    results.check(clip, *given.paths, *(path.parent for path in given.paths))
     place = find_device(device)
     options = options or SegmenterOptions()
     options = replace(options, precision=find_precision(precision or options.precision, place))
     segmenter = Segmenter(model or load_model(weights, place, options.precision), options, place)
-    settings = _settings(info, given, outputs, span, segmenter)
-    if outputs.resume and outputs.masks:
-        check_settings(outputs.masks, settings)
-    return _Run(info, given, outputs, span, segmenter, settings, on_mask, progress).run()
+    settings = _settings(info, given, results, span, segmenter)
+    found_in = outputs.places["masks"] if outputs.resume else None
+    if found_in:
+        check_settings(found_in, settings)
+    return _Run(info, given, results, span, segmenter, settings, found_in, on_mask, progress).run()
 
 
-def _settings(info: ClipInfo, given: GivenMasks, outputs: Outputs, span: Span, segmenter: Segmenter) -> Settings:
+def _settings(info: ClipInfo, given: GivenMasks, results: Results, span: Span, segmenter: Segmenter) -> Settings:
     """All that decides what stands in the masks, and which pictures stand beside them."""
     options = asdict(segmenter.options)
     del options["objects_at_once"]
@@ -165,8 +161,7 @@ def _settings(info: ClipInfo, given: GivenMasks, outputs: Outputs, span: Span, s
         "zero is background": given.zero_is_background,
         "start": str(span.start),
         "weights": f"{weights:.6g}",  # six digits stand against another machine's rounding
-        "scores": outputs.scores is not None,
-        "cut-outs": outputs.cut_outs is not None,
+        **results.settings,
         **options,
     }
 
@@ -177,10 +172,11 @@ class _Run:
 
     info: ClipInfo
     given: GivenMasks
-    outputs: Outputs
+    results: Results
     span: Span
     segmenter: Segmenter
     settings: Settings
+    found_in: Path | None
     on_mask: OnMask | None
     progress: Progress | None
     done: int = 0
@@ -190,16 +186,11 @@ class _Run:
         begin = time.perf_counter()
         problem: MgsegError | None = None
         interrupt: KeyboardInterrupt | None = None
-        with ExitStack() as exits:
-            outputs = self.outputs
-            if self.span.both_ways and outputs.overlay and not outputs.masks:
-                outputs = replace(outputs, masks=Path(exits.enter_context(TemporaryDirectory(prefix="mgseg-"))))
-            note = to_note(self.settings)
-            writer = exits.enter_context(ResultWriter(outputs, self.info, self.given.palette, note))
+        with self.results:
             try:
-                if self.span.both_ways:  # first, so that on the way forward the overlay is written in order
-                    self._backward(writer)
-                self._forward(writer)
+                if self.span.both_ways:  # first, so that on the way forward videos are written in order
+                    self._backward()
+                self._forward()
                 problem = self._left_over()
             except (InputError, DeviceError) as error:
                 problem = error
@@ -211,9 +202,9 @@ class _Run:
             raise interrupt
         seconds = time.perf_counter() - begin
         ids = self.segmenter.object_ids
-        return SegmentResult(self.info.path, self.outputs, self.done, self.num_found, ids, seconds, problem)
+        return SegmentResult(self.info.path, self.results.outputs, self.done, self.num_found, ids, seconds, problem)
 
-    def _backward(self, writer: ResultWriter) -> None:
+    def _backward(self) -> None:
         first = self.given.first
         mask = None if first is None else self.given.take(first, is_first=False)
         if first is None or mask is None:
@@ -228,12 +219,12 @@ class _Run:
             closing(read_ahead(read_backward(self.info.path, self.span.start, first))) as frames,
         ):
             for frame in frames:
-                self._follow(frame, None, found, partial(sink.put, writer.write_pictures))
+                sink.put(self.results.write_ahead, self._follow(frame, None, found))
 
-    def _forward(self, writer: ResultWriter) -> None:
+    def _forward(self) -> None:
         first = self.given.first
         begin = self.span.start
-        if first is not None and isinstance(begin, int) and not self.outputs.overlay:
+        if first is not None and isinstance(begin, int) and not self.results.is_ordered:
             begin = first
         found = self._found()
         started = False
@@ -244,21 +235,16 @@ class _Run:
             for number, frame in enumerate(frames):
                 given = self.given.take(frame.index, is_first=number == 0)
                 if given is None and not started:
-                    known = writer.read_mask(frame) if self.span.both_ways else None
-                    item = Segmented(frame, known)
-                else:
-                    write = partial(sink.put, writer.write_pictures)
-                    item = self._follow(frame, given, found, write, is_first=not started)
-                    started = True
-                sink.put(writer.write_overlay, item)
+                    sink.put(self.results.write_before, frame)
+                    continue
+                sink.put(self.results.write, self._follow(frame, given, found, is_first=not started))
+                started = True
 
     def _found(self) -> Found:
-        return Found(self.outputs.masks if self.outputs.resume else None, self.settings)
+        return Found(self.found_in, self.settings)
 
-    def _follow(
-        self, frame: Frame, given: Mask | None, found: Found, write: Callable[[Segmented], None], is_first: bool = False
-    ) -> Segmented:
-        """Segment a frame and write its pictures, or take up the mask that an interrupted run left."""
+    def _follow(self, frame: Frame, given: Mask | None, found: Found, is_first: bool = False) -> Segmented:
+        """Segment a frame, or take up the mask that an interrupted run left."""
         known = found.take(frame.name)
         if given is not None and is_first:
             mask = self.segmenter.start(frame.image, given)
@@ -266,13 +252,11 @@ class _Run:
             mask = self.segmenter.recall(frame.image, known, given)
         else:
             mask = self.segmenter.step(frame.image, given, zero_is_background=self.given.zero_is_background)
-        scores = None
-        if self.outputs.scores and known is None:
-            planes = (self.segmenter.probabilities[1:] * 255 + 0.5).astype(np.uint8)
-            scores = dict(zip(self.segmenter.object_ids, planes, strict=True))
-        item = Segmented(frame, mask, scores)
-        if known is None:
-            write(item)
+        note = to_note(self.settings)
+        if known is not None:
+            item = self.results.found(frame, mask, note)
+        else:
+            item = Segmented(frame, mask, self._scores() if self.results.needs_scores else None, note)
         self.done += 1
         self.num_found += known is not None
         if self.on_mask:
@@ -280,6 +264,9 @@ class _Run:
         if self.progress:
             self.progress(self.done, _count(self.info, self.span, self.given.first))
         return item
+
+    def _scores(self) -> dict[int, NDArray[np.float32]]:
+        return dict(zip(self.segmenter.object_ids, self.segmenter.probabilities[1:], strict=True))
 
     def _left_over(self) -> InputError | None:
         """Masks for frames that never came, found out late when a clip does not tell its length."""

@@ -74,5 +74,7 @@ def _differences(note: str | None, settings: Settings) -> str:
         theirs = None
     if not isinstance(theirs, dict):
         return "its masks do not tell how they were made"
-    differing = [f"{key} was {theirs.get(key)}, now {now}" for key, now in settings.items() if theirs.get(key) != now]
+    absent = "not written"  # only the keys of outputs may be absent
+    pairs = {key: (theirs.get(key, absent), settings.get(key, absent)) for key in (*settings, *theirs)}
+    differing = [f"{key} was {then}, now {now}" for key, (then, now) in pairs.items() if then != now]
     return "its masks were made in another way: " + ("; ".join(differing) or "by another version")

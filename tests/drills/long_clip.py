@@ -81,8 +81,8 @@ def run(clip: Path, masks: dict[int, Any], model: Any, num_frames: int) -> Itera
 
 def run_whole(clip: Path, mask: Any, model: Any) -> list[int]:
     """Segment the clip as the command does; returns the resident memory at each frame."""
+    from mgseg.outputs.table import Outputs
     from mgseg.segment.clip import segment_clip
-    from mgseg.segment.outputs import Outputs
 
     seen: list[int] = []
     outputs = Outputs(clip.parent, overlay=clip.parent / "overlay.mkv", cut_outs=clip.parent / "cut_outs")

@@ -1,0 +1,54 @@
+"""The table of outputs: what can be asked for, and which class writes it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, get_origin, get_type_hints
+
+from mgseg.outputs.cut_outs import CutOutWriter
+from mgseg.outputs.masks import MaskWriter
+from mgseg.outputs.overlay import OverlayWriter
+from mgseg.outputs.scores import ScoreWriter
+from mgseg.outputs.writer import OutputWriter, Target
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What to write; None for what is not wanted. Pictures have the names of the frames.
+
+    Args:
+        masks: folder of indexed PNGs.
+        overlay: video (.mp4, .mkv, .webm) or animation (.gif, .webp) of the clip with coloured objects.
+        scores: folder with a folder for each object id, of 8-bit grey PNGs: probability times 255.
+        cut_outs: folder of PNGs of the objects on transparent ground.
+        overwrite: write into folders that hold pictures, and over files.
+        resume: continue after the last whole mask of an interrupted run. Videos are made anew, from the masks that
+            are there; pictures of found frames stay.
+    """
+
+    masks: Annotated[str | Path | None, MaskWriter] = None
+    overlay: Annotated[str | Path | None, OverlayWriter] = None
+    scores: Annotated[str | Path | None, ScoreWriter] = None
+    cut_outs: Annotated[str | Path | None, CutOutWriter] = None
+    overwrite: bool = False
+    resume: bool = False
+
+    def __post_init__(self) -> None:
+        for name in self._table():
+            value = getattr(self, name)
+            if isinstance(value, str):
+                object.__setattr__(self, name, Path(value))
+
+    @property
+    def places(self) -> dict[str, Path | None]:
+        """Where each output is written, by its name; None for what is not wanted."""
+        return {name: getattr(value, "path", value) for name, value in vars(self).items() if name in self._table()}
+
+    def writers(self, target: Target) -> dict[str, OutputWriter]:
+        """A writer for each output that is wanted, by its name."""
+        wanted = {name: getattr(self, name) for name in self._table()}
+        return {name: self._table()[name](value, target) for name, value in wanted.items() if value is not None}
+
+    @classmethod
+    def _table(cls) -> dict[str, type[OutputWriter]]:
+        hints = get_type_hints(cls, include_extras=True)
+        return {name: hint.__metadata__[0] for name, hint in hints.items() if get_origin(hint) is Annotated}

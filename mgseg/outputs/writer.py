@@ -1,0 +1,136 @@
+"""What every output has in common: it checks its place before the run, takes every frame, and ends whole or not at all.
+
+A new output is a subclass of `OutputWriter` in a file of its own, and a line in `table.Outputs`.
+"""
+
+import os
+from abc import ABC, abstractmethod
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import ClassVar, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mgseg.errors import OutputError
+from mgseg.files.video import ClipInfo, Frame
+from mgseg.files.whole_file import PART, make_folder
+
+
+@dataclass(frozen=True)
+class Target:
+    """What the outputs of a run are made for.
+
+    Args:
+        clip: what is segmented.
+        palette: 768 bytes R, G, B of each object id.
+        num_frames: how many frames there will be, None if unknown.
+    """
+
+    clip: ClipInfo
+    palette: bytes
+    num_frames: int | None = None
+
+
+@dataclass(frozen=True)
+class Segmented:
+    """A frame and what is known of it.
+
+    Args:
+        frame: as read.
+        mask: uint8 (H, W) index map; None for a frame before the first mask.
+        scores: float32 (H, W) probability in [0, 1] of each object id; None where no output needs them, and for a
+            found frame whose scores were not written.
+        note: how the mask was made; see `write_mask`.
+        is_found: an interrupted run made the mask; that run wrote the frame's other pictures, too.
+    """
+
+    frame: Frame
+    mask: NDArray[np.uint8] | None
+    scores: dict[int, NDArray[np.float32]] | None = None
+    note: str | None = None
+    is_found: bool = False
+
+
+class OutputWriter(ABC):
+    """Writes one output of a run: `check`, then `write` for every frame. A context manager, which ends the files.
+
+    Args:
+        wanted: what the user asked for, usually the path; see `table.Outputs`.
+        target: the clip and its palette.
+
+    Attributes:
+        path: the file or folder.
+        is_folder: whether `path` is a folder of pictures rather than one file.
+        in_order: whether frames must come in the clip's order, also those before the first mask. Otherwise they come
+            in any order, each of them with a mask.
+        needs_scores: whether `Segmented.scores` is used.
+        settings: what must be the same in a resumed run; "" where the output is made from frame and mask alone.
+    """
+
+    is_folder: bool = True
+    in_order: bool = False
+    needs_scores: bool = False
+    settings: str = ""
+    SUFFIX: ClassVar[str] = ".png"  # of a folder's files
+
+    def __init__(self, wanted: Path, target: Target) -> None:
+        self.path = wanted
+        self.target = target
+        self._exits = ExitStack()
+        self._folders: set[Path] = set()
+
+    def check(self, *, may_replace: bool) -> None:
+        """Refuse what cannot be written, before weights are loaded; writes nothing.
+
+        Args:
+            may_replace: results of an earlier run may be replaced or added to.
+
+        Raises:
+            OutputError: with the reason.
+        """
+        if not may_replace and self._holds_results():
+            held = "already holds masks or pictures" if self.path.is_dir() else "exists"
+            hint = "--resume goes on with an interrupted run, --overwrite replaces files of the same name"
+            raise OutputError(f"{self.path} {held}", hint)
+        folder = self.path if self.is_folder else self.path.parent
+        there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+        if not there.is_dir():
+            raise OutputError(f"cannot write into {folder}: {there} is no folder")
+        if not os.access(there, os.W_OK):
+            raise OutputError(f"cannot write into {folder}: no permission")
+
+    @abstractmethod
+    def write(self, item: Segmented) -> None:
+        """Write what belongs to a frame.
+
+        Raises:
+            OutputError: it cannot be written.
+        """
+
+    def __enter__(self) -> Self:
+        """Begin; pictures that a killed run left unfinished are deleted."""
+        if self.is_folder:
+            for part in (*self.path.glob(f"*{self.SUFFIX}{PART}"), *self.path.glob(f"*/*{self.SUFFIX}{PART}")):
+                part.unlink(missing_ok=True)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Finish the file; on an error none is left. Pictures that are written stay."""
+        self._exits.__exit__(kind, error, trace)
+
+    def _file_for(self, frame: Frame, *below: str) -> Path:
+        """Where a frame's picture is written; makes the folder."""
+        folder = self.path.joinpath(*below)
+        if folder not in self._folders:  # once: a folder that vanishes later ends the run
+            self._folders.add(make_folder(folder))
+        return folder / (frame.name + self.SUFFIX)
+
+    def _holds_results(self) -> bool:
+        if not self.path.is_dir():
+            return self.path.exists()
+        return any(path.suffix.lower() == self.SUFFIX or path.name.isdecimal() for path in self.path.iterdir())

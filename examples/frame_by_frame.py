@@ -9,19 +9,18 @@ from pathlib import Path
 import imageio.v3 as iio
 
 import mgseg
-from mgseg.files.masks import read_mask, write_mask
 
 HERE = Path(__file__).parent
 
 
 def main(clip: str, mask: str, results: str, weights: str = "auto") -> None:
     Path(results).mkdir(parents=True, exist_ok=True)
-    first = read_mask(Path(mask)).mask  # uint8 (H, W): 0 background, 1 the first object
+    first = mgseg.read_mask(mask).mask  # uint8 (H, W): 0 background, 1 the first object
     options = mgseg.SegmenterOptions(size=240)  # the network sees 240 lines: faster, coarser
-    segmenter = mgseg.Segmenter(mgseg.load_model(weights), options)
+    segmenter = mgseg.Segmenter(mgseg.Network(weights), options)
     for number, frame in enumerate(iio.imiter(clip, plugin="pyav")):  # uint8 (H, W, 3), RGB
         result = segmenter.step(frame) if number else segmenter.start(frame, first)
-        write_mask(Path(results) / f"{number:05d}.png", result)
+        mgseg.write_mask(Path(results) / f"{number:05d}.png", result)
 
 
 if __name__ == "__main__":

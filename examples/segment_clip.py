@@ -7,16 +7,15 @@ import sys
 from pathlib import Path
 
 import mgseg
-from mgseg.outputs.table import Outputs
 
 HERE = Path(__file__).parent
 
 
 def main(clip: str, mask: str, overlay: str, weights: str = "auto") -> None:
     shares: list[float] = []  # of the picture that the objects cover, frame by frame
-    outputs = Outputs(overlay=Path(overlay), overwrite=True)
+    outputs = mgseg.Outputs(overlay=Path(overlay), overwrite=True)
     result = mgseg.segment_clip(
-        clip, mask, outputs, weights=weights, on_mask=lambda index, found: shares.append((found > 0).mean())
+        clip, mask, outputs, mgseg.Network(weights), on_mask=lambda index, found: shares.append((found > 0).mean())
     )
     print(f"{result.num_frames} frames, objects {result.object_ids}, {overlay}")
     print(f"they cover {min(shares):.1%} to {max(shares):.1%} of the picture")

@@ -7,32 +7,37 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from mgseg.errors import MgsegError
+    from mgseg.files.masks import read_mask, write_mask
+    from mgseg.network import Network
     from mgseg.outputs.table import Outputs
     from mgseg.segment.clip import Span, segment_clip
     from mgseg.segment.segmenter import Segmenter, SegmenterOptions
-    from mgseg.weights import load_model
 
     __version__: str
 
 __all__ = [
     "MgsegError",
+    "Network",
     "Outputs",
     "Segmenter",
     "SegmenterOptions",
     "Span",
     "__version__",
-    "load_model",
+    "read_mask",
     "segment_clip",
+    "write_mask",
 ]
 
 _HOMES = {
     "MgsegError": "mgseg.errors",
+    "Network": "mgseg.network",
     "Outputs": "mgseg.outputs.table",
     "Segmenter": "mgseg.segment.segmenter",
     "SegmenterOptions": "mgseg.segment.segmenter",
     "Span": "mgseg.segment.clip",
-    "load_model": "mgseg.weights",
+    "read_mask": "mgseg.files.masks",
     "segment_clip": "mgseg.segment.clip",
+    "write_mask": "mgseg.files.masks",
 }
 
 

@@ -29,8 +29,9 @@ from mgseg.files.video_writer import VideoWriter
 from mgseg.model.fast.fused import fused_operations
 from mgseg.model.network import PRESETS, MotionGuidedSTM
 from mgseg.model.reference import PlainSegmenter
+from mgseg.network import Network
 from mgseg.segment.segmenter import Segmenter, SegmenterOptions
-from mgseg.weights import load_network, make_ready
+from mgseg.weights import load_network, save_weights
 
 RANDOM = "random:"
 # Methods of the network -> the part of a step that they are.
@@ -51,24 +52,18 @@ class BenchOptions:
     """What is measured.
 
     Attributes:
-        weights: a released name or a file, or "random:resnet50" and "random:lite".
         height, width: of the frames, in pixels, multiples of 16.
         objects: how many objects are segmented.
         memory_frames: frames in memory, the first and the previous one included.
         repeats: steps of which the median counts.
-        device: as torch names it.
-        precision: of our form; the plain form runs in float32.
-        plain: whether to run the plain form, too.
+        plain: whether to run the plain form, too; it computes in float32.
     """
 
-    weights: str
     height: int = 480
     width: int = 864
     objects: int = 1
     memory_frames: int = 5
     repeats: int = 5
-    device: str = "cpu"
-    precision: str = "float32"
     plain: bool = True
 
     def check(self) -> None:
@@ -79,11 +74,6 @@ class BenchOptions:
         if self.height % 16 or self.width % 16 or min(self.height, self.width) < 32:
             raise InputError(f"{self.height}x{self.width}: both must be multiples of 16", "try --size 480x864")
 
-    @property
-    def place(self) -> torch.device:
-        """The device."""
-        return torch.device(self.device)
-
 
 def parse_size(text: str) -> tuple[int, int]:
     """Return (height, width) of "480x864"; an InputError for anything else."""
@@ -93,30 +83,53 @@ def parse_size(text: str) -> tuple[int, int]:
     return int(parts[0]), int(parts[1])
 
 
-def run_benchmark(options: BenchOptions) -> dict[str, Any]:
+def random_weights(text: str, folder: Path) -> Path:
+    """Write random, reproducible weights of "random:resnet50" or "random:lite" into a folder, and return the file."""
+    name = text.removeprefix(RANDOM)
+    if name not in PRESETS:
+        raise InputError(f"no network {name!r}", f"random weights: {', '.join(RANDOM + p for p in PRESETS)}")
+    path = folder / f"random-{name}.pth"
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        save_weights(path, PRESETS[name], MotionGuidedSTM(PRESETS[name]).state_dict())
+    return path
+
+
+def run_benchmark(network: Network, options: BenchOptions) -> dict[str, Any]:
     """Measure, and return plain values: seconds, frames a second, bytes, operations, ratios to the plain form.
 
+    Args:
+        network: from a file; a process of its own, in which memory is measured, loads it again.
+        options: what is measured.
+
     Raises:
-        InputError: the options cannot be measured.
+        InputError: the options cannot be measured, or the network was built in memory.
         WeightsError: the weights cannot be loaded.
     """
     options.check()
-    network = _network(options)
-    parameters = sum(p.numel() for p in network.parameters())
+    model = _plain_model(network)
+    parameters = sum(p.numel() for p in model.parameters())
+    plain: dict[str, Any] = {}
     with torch.inference_mode(), denormals_as_zero():
-        plain, probs = _measure(_start_plain(network, options), options, plain=True) if options.plain else ({}, [])
-        network = make_ready(network, options.place, options.precision)
-        step = _start_ours(network, options)
-        ours, masks = _measure(step, options, plain=False)
-        report = {
-            "options": asdict(options),
-            "threads": torch.get_num_threads(),
-            "torch": torch.__version__,
-            "parameters": parameters,
-            **ours,
-            "frames_a_second": 1 / ours["seconds_a_frame"],
-            "parts": {**_network_parts(network, step, options), **_file_parts(options)},
-        }
+        if options.plain:
+            plain, probs = _measure(_start_plain(model, options), network, options, plain=True)
+    del model
+    # Only now, for loading it changes how the process keeps memory.
+    segmenter = _segmenter(network, options)
+    with torch.inference_mode(), denormals_as_zero():
+        step = _start_ours(segmenter, options)
+        ours, masks = _measure(step, network, options, plain=False)
+        parts = {**_network_parts(network, step, options), **_file_parts(network.device, options)}
+    setting = {"weights": network.name, "device": str(network.device), "precision": network.precision}
+    report = {
+        "options": setting | asdict(options),
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "parameters": parameters,
+        **ours,
+        "frames_a_second": 1 / ours["seconds_a_frame"],
+        "parts": parts,
+    }
     if options.plain:
         report["plain"] = plain
         report["ratios"] = {name: ours[name] / plain[name] for name in plain if plain[name]}
@@ -124,15 +137,16 @@ def run_benchmark(options: BenchOptions) -> dict[str, Any]:
     return report
 
 
-def _network(options: BenchOptions) -> MotionGuidedSTM:
-    """Load or make up the network, not folded, on the device."""
-    name = options.weights.removeprefix(RANDOM)
-    if name == options.weights:
-        return load_network(name).to(options.place)
-    if name not in PRESETS:
-        raise InputError(f"no network {name!r}", f"random weights: {', '.join(RANDOM + p for p in PRESETS)}")
-    torch.manual_seed(0)
-    return MotionGuidedSTM(PRESETS[name]).to(options.place).eval()
+def _plain_model(network: Network) -> MotionGuidedSTM:
+    """Load the network as it was trained, in float32, on the device."""
+    if network.path is None:
+        raise InputError("the benchmark loads its network from a file, and this one was built in memory")
+    return load_network(network.path).to(network.device)
+
+
+def _segmenter(network: Network, options: BenchOptions) -> Segmenter:
+    kept = max(1, options.memory_frames - 2)  # beside the first and the previous frame
+    return Segmenter(network, SegmenterOptions(size=0, memory_every=1, memory_size=kept))
 
 
 def _frames(options: BenchOptions) -> Iterator[Image]:
@@ -152,40 +166,40 @@ def _first_mask(options: BenchOptions) -> Image:
     return mask
 
 
-def _as_tensor(frame: Image, options: BenchOptions) -> Tensor:
-    return torch.from_numpy(frame.copy()).to(options.place).permute(2, 0, 1).unsqueeze(0).float() / 255
+def _as_tensor(frame: Image, device: torch.device) -> Tensor:
+    return torch.from_numpy(frame.copy()).to(device).permute(2, 0, 1).unsqueeze(0).float() / 255
 
 
-def _start_ours(network: MotionGuidedSTM, options: BenchOptions) -> Callable[[], Image]:
+def _start_ours(segmenter: Segmenter, options: BenchOptions) -> Callable[[], Image]:
     """Start our form on the clip; return what segments its next frame: a mask (H, W)."""
-    kept = max(1, options.memory_frames - 2)  # beside the first and the previous frame
-    settings = SegmenterOptions(size=0, memory_every=1, memory_size=kept, precision=options.precision)
-    segmenter, frames = Segmenter(network, settings, options.place), _frames(options)
+    frames = _frames(options)
     segmenter.start(next(frames), _first_mask(options))
     return lambda: segmenter.step(next(frames))
 
 
-def _start_plain(network: MotionGuidedSTM, options: BenchOptions) -> Callable[[], Tensor]:
+def _start_plain(model: MotionGuidedSTM, options: BenchOptions) -> Callable[[], Tensor]:
     """Start the plain form on the clip; return what segments its next frame: probabilities (N + 1, H, W)."""
-    plain, frames, first = PlainSegmenter(network, memory_every=1), _frames(options), _first_mask(options)
+    plain, frames, first, device = PlainSegmenter(model, 1), _frames(options), _first_mask(options), model.mean.device
     ids = torch.arange(1, options.objects + 1, dtype=torch.uint8).view(-1, 1, 1)
-    plain.start(_as_tensor(next(frames), options), (torch.from_numpy(first) == ids).float().to(options.place))
+    plain.start(_as_tensor(next(frames), device), (torch.from_numpy(first) == ids).float().to(device))
 
     def step() -> Tensor:
         if plain.number >= options.memory_frames:  # leave room for the previous frame
             plain.keys, plain.values = (x[:, :, : options.memory_frames - 1] for x in (plain.keys, plain.values))
-        return plain.step(_as_tensor(next(frames), options))
+        return plain.step(_as_tensor(next(frames), device))
 
     return step
 
 
-def _measure(step: Callable[[], T], options: BenchOptions, plain: bool) -> tuple[dict[str, Any], list[T]]:
+def _measure(
+    step: Callable[[], T], network: Network, options: BenchOptions, plain: bool
+) -> tuple[dict[str, Any], list[T]]:
     """Return a form's figures, and its results until the memory is full."""
     results = [step() for _ in range(options.memory_frames)]
     figures = {
-        "seconds_a_frame": _median_seconds(step, options),
+        "seconds_a_frame": _median_seconds(step, network.device, options.repeats),
         "gflops": _gflops(step),
-        "peak_bytes": _peak_bytes(options, plain),
+        "peak_bytes": _peak_bytes(network, options, plain),
     }
     return figures, results
 
@@ -202,20 +216,20 @@ def _compare(ours: list[Image], theirs: list[Tensor]) -> dict[str, int]:
     return counts
 
 
-def _network_parts(network: MotionGuidedSTM, step: Callable[[], Image], options: BenchOptions) -> dict[str, float]:
+def _network_parts(network: Network, step: Callable[[], Image], options: BenchOptions) -> dict[str, float]:
     """Time the parts of a step, in seconds, each for all objects."""
     spent: dict[str, float] = {}
 
     def watch(method: str, part: str) -> None:
-        run = getattr(network, method)
+        run = getattr(network.model, method)
 
         def timed(*arguments: Any) -> Any:
-            start = _now(options)
+            start = _now(network.device)
             result = run(*arguments)
-            spent[part] = spent.get(part, 0) + _now(options) - start
+            spent[part] = spent.get(part, 0) + _now(network.device) - start
             return result
 
-        setattr(network, method, timed)
+        setattr(network.model, method, timed)
 
     for method, part in PARTS.items():
         watch(method, part)
@@ -225,11 +239,11 @@ def _network_parts(network: MotionGuidedSTM, step: Callable[[], Image], options:
         step()
         steps.append(dict(spent))
     for method in PARTS:
-        delattr(network, method)
+        delattr(network.model, method)
     return {part: median(each[part] for each in steps) for part in PARTS.values()}
 
 
-def _file_parts(options: BenchOptions) -> dict[str, float]:
+def _file_parts(device: torch.device, options: BenchOptions) -> dict[str, float]:
     """Time decoding a video of such frames and writing masks, in seconds a frame."""
     frames, count = _frames(options), 20
     with tempfile.TemporaryDirectory() as folder:
@@ -237,26 +251,26 @@ def _file_parts(options: BenchOptions) -> dict[str, float]:
         with VideoWriter(clip, (options.height, options.width), Fraction(25), Fraction(1, 25)) as writer:
             for i in range(count):
                 writer.write(next(frames), Fraction(i, 25))
-        decode = _median_seconds(lambda: sum(1 for _ in read_frames(clip)), options) / count
+        decode = _median_seconds(lambda: sum(1 for _ in read_frames(clip)), device, options.repeats) / count
         mask = _first_mask(options)
-        write = _median_seconds(lambda: write_mask(Path(folder) / "mask.png", mask), options)
+        write = _median_seconds(lambda: write_mask(Path(folder) / "mask.png", mask), device, options.repeats)
     return {"decode": decode, "write": write}
 
 
-def _median_seconds(run: Callable[[], Any], options: BenchOptions) -> float:
+def _median_seconds(run: Callable[[], Any], device: torch.device, repeats: int) -> float:
     """Return the median of the seconds that `run` takes, after one run to warm up."""
     seconds = []
-    for _ in range(options.repeats + 1):
-        start = _now(options)
+    for _ in range(repeats + 1):
+        start = _now(device)
         run()
-        seconds.append(_now(options) - start)
+        seconds.append(_now(device) - start)
     return median(seconds[1:])
 
 
-def _now(options: BenchOptions) -> float:
+def _now(device: torch.device) -> float:
     """Return the time in seconds when the device has done all its work."""
-    if options.place.type != "cpu":
-        torch.accelerator.synchronize(options.place)
+    if device.type != "cpu":
+        torch.accelerator.synchronize(device)
     return time.perf_counter()
 
 
@@ -280,36 +294,37 @@ def _gflops(run: Callable[[], Any]) -> float:
     return counter.get_total_flops() / 1e9
 
 
-def _peak_bytes(options: BenchOptions, plain: bool) -> int | None:
+def _peak_bytes(network: Network, options: BenchOptions, plain: bool) -> int | None:
     """Return the memory at the peak beyond the model, in a process of its own; None where it cannot be read.
 
     On a CPU that is the resident memory of Linux's /proc.
     """
-    if options.place.type != "cuda" and not sys.platform.startswith("linux"):
+    if network.device.type != "cuda" and not sys.platform.startswith("linux"):
         return None
+    found = (network.path, str(network.device), network.precision)
     with multiprocessing.get_context("spawn").Pool(1) as pool:
-        peak: int = pool.apply(_peak_here, (options, plain, torch.get_num_threads()))
+        peak: int = pool.apply(_peak_here, (found, options, plain, torch.get_num_threads()))
     return peak
 
 
-def _peak_here(options: BenchOptions, plain: bool, threads: int) -> int:
+def _peak_here(found: tuple[Path, str, str], options: BenchOptions, plain: bool, threads: int) -> int:
     torch.set_num_threads(threads)
-    network = _network(options)
-    if not plain:
-        network = make_ready(network, options.place, options.precision)
+    network = Network(*found)
+    model = _plain_model(network) if plain else network.model
+    device = network.device
     with torch.inference_mode(), denormals_as_zero():
-        network.encode_query(torch.zeros(1, 3, 32, 32, device=options.place))  # libraries make room for themselves
-        if options.place.type == "cuda":
-            before = torch.cuda.memory_allocated(options.place)
-            torch.cuda.reset_peak_memory_stats(options.place)
+        model.encode_query(torch.zeros(1, 3, 32, 32, device=device))  # libraries make room for themselves
+        if device.type == "cuda":
+            before = torch.cuda.memory_allocated(device)
+            torch.cuda.reset_peak_memory_stats(device)
         else:
             before = _resident("VmRSS")
             Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # forget the peak so far
-        step = _start_plain(network, options) if plain else _start_ours(network, options)
+        step = _start_plain(model, options) if plain else _start_ours(_segmenter(network, options), options)
         for _ in range(options.memory_frames + 1):
             step()
-        if options.place.type == "cuda":
-            return torch.cuda.max_memory_allocated(options.place) - before
+        if device.type == "cuda":
+            return torch.cuda.max_memory_allocated(device) - before
         return _resident("VmHWM") - before
 
 

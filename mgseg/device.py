@@ -48,17 +48,19 @@ def find_device(name: str = "auto") -> torch.device:
 
 
 def find_precision(name: str, device: torch.device) -> str:
-    """Resolve "auto": float16 on a CUDA device (closer to float32 than bfloat16), else float32; other names pass.
+    """Resolve "auto": float16 on a CUDA device (closer to float32 than bfloat16), else float32.
 
     Raises:
-        DeviceError: "int8" on a device that does not compute in it.
+        DeviceError: an unknown name, or "int8" on a device that does not compute in it.
     """
+    if name == "auto":
+        return "float16" if device.type == "cuda" else "float32"
+    if name not in PRECISIONS:
+        raise DeviceError(f"unknown precision {name!r}", f"precisions are auto, {', '.join(PRECISIONS)}")
     if name == INT8 and not (device.type == "cpu" and has_int8()):
         hint = "--precision auto suits every device"
         raise DeviceError(f"int8 needs an x86 CPU with VNNI and does not run on this {device.type}", hint)
-    if name != "auto":
-        return name
-    return "float16" if device.type == "cuda" else "float32"
+    return name
 
 
 def keep_freed_memory() -> None:

@@ -1,7 +1,8 @@
 """Checkpoint files: find, load, save, export. No network access.
 
-Format: {"format": 1, "config": fields of ModelConfig, "state_dict": tensors}; a training checkpoint holds more entries
-and loads the same way. Files are read with weights_only=True: pickled code never runs.
+Format: {"format": 1, "config": fields of ModelConfig, "state_dict": tensors}, and further entries of numbers by name.
+A training checkpoint holds its state as "training" and loads the same way. Files are read with weights_only=True:
+pickled code never runs.
 """
 
 import hashlib
@@ -17,16 +18,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mgseg.device import INT8, PRECISIONS, denormals_as_zero, find_device, find_precision, keep_freed_memory
 from mgseg.errors import OutputError, WeightsError
 from mgseg.files.whole_file import cannot_write, make_folder, whole_file
 from mgseg.model.encoders import Trunk
-from mgseg.model.fast.prepare import prepare_for_inference
-from mgseg.model.fast.winograd import order_kernels
 from mgseg.model.network import ModelConfig, MotionGuidedSTM
 
 FORMAT = 1
 AUTO = "auto"
+TRAINING = "training"  # the entry with which a training is resumed
+_WEIGHTS = ("format", "config", "state_dict")  # entries of every checkpoint
 
 # What torch.load raises for a file that is cut short, damaged, malicious, or something else.
 _DAMAGED = (
@@ -118,10 +118,15 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         WeightsError: not found, not a checkpoint, of another format, or damaged.
     """
     entries = read_tensors(path)
-    if entries.get("format") != FORMAT or not {"config", "state_dict"} <= entries.keys():
+    if entries.get("format") != FORMAT or not entries.keys() >= {*_WEIGHTS}:
         hint = "a published STM checkpoint comes in with: mgseg weights import FILE -o NEW"
         raise WeightsError(f"{path} is not an mgseg checkpoint of format {FORMAT}", hint)
     return entries
+
+
+def extra_entries(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the entries of a checkpoint that are neither its weights nor the state of a training."""
+    return {name: entry for name, entry in checkpoint.items() if name not in (*_WEIGHTS, TRAINING)}
 
 
 def read_tensors(path: Path) -> dict[str, Any]:
@@ -167,39 +172,6 @@ def load_network(weights: str | Path) -> MotionGuidedSTM:
     return build_model(path, read_checkpoint(path))
 
 
-def load_model(
-    weights: str | Path = AUTO, device: torch.device | str | None = None, precision: str = "float32"
-) -> MotionGuidedSTM:
-    """Load a model for inference: its batch norms are folded into the convolutions.
-
-    For a CPU it also sets the process up to keep freed memory (see `device.keep_freed_memory`).
-
-    Args:
-        weights: a released name, a file, or "auto" (see `choose_weights`).
-        device: where to put it, see `device.find_device`; the first there is by default.
-        precision: that it will run in; only "int8" makes another model of it.
-
-    Raises:
-        DeviceError: no such device, or one that does not compute in int8.
-        WeightsError: not found, damaged, or of another architecture.
-    """
-    place = find_device(str(device or "auto"))
-    find_precision(precision, place)
-    with denormals_as_zero():  # for the threads that torch may start here
-        model = load_network(choose_weights(place.type) if weights == AUTO else weights)
-        return make_ready(model, place, precision)
-
-
-def make_ready(model: MotionGuidedSTM, place: torch.device, precision: str = "float32") -> MotionGuidedSTM:
-    """Make a network, in place, and the process ready for inference on a device; see `load_model`."""
-    model = prepare_for_inference(model, int8=precision == INT8)
-    if place.type == "cpu":
-        keep_freed_memory()
-        if PRECISIONS[precision] == torch.float32:
-            order_kernels(model)
-    return model.to(place)
-
-
 def save_weights(
     path: Path,
     config: ModelConfig,
@@ -215,7 +187,7 @@ def save_weights(
         config: of the network.
         state_dict: of the network, without prefixes.
         half: store floating-point tensors in half precision.
-        extra: further entries, such as training state.
+        extra: further entries of numbers, lists and dicts, and under "training" the state of a training.
 
     Raises:
         OutputError: the file cannot be written.
@@ -234,7 +206,7 @@ def save_weights(
 
 
 def export_weights(source: Path, target: Path, overwrite: bool = False) -> None:
-    """Write the weights of a checkpoint alone, in half precision, without training state.
+    """Write a checkpoint without the state of its training, its tensors in half precision.
 
     Raises:
         WeightsError: the source is no checkpoint of ours.
@@ -243,7 +215,7 @@ def export_weights(source: Path, target: Path, overwrite: bool = False) -> None:
     check_target(source, target, overwrite)
     entries = read_checkpoint(source)
     model = build_model(source, entries)
-    save_weights(target, model.config, model.state_dict(), half=True)
+    save_weights(target, model.config, model.state_dict(), half=True, extra=extra_entries(entries))
 
 
 def check_target(source: Path, target: Path, overwrite: bool) -> None:

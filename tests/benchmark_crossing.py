@@ -26,6 +26,7 @@ from mgseg.data.paste import Cutout
 from mgseg.data.stills import Stills
 from mgseg.evaluation.evaluate import Files, evaluate_split
 from mgseg.files.masks import read_index_map, write_mask
+from mgseg.network import Network
 
 HEIGHT, WIDTH = 384, 640
 LAST_FRAMES = 5  # after the objects have parted, that are looked at
@@ -173,7 +174,7 @@ def main() -> None:
     make_dataset(arguments.pictures, arguments.out, arguments.clips, arguments.frames, arguments.seed)
     results = arguments.out / "results" / Path(arguments.weights).stem
     split = find_split("davis17", "val", arguments.out)
-    report = evaluate_split(split, weights=arguments.weights, files=Files(masks=results, resume=True))
+    report = evaluate_split(split, Network(arguments.weights), files=Files(masks=results, resume=True))
     print(f"{'':8}   J&F  kept swapped lost")
     for kind, fates in count_fates(arguments.out, results).items():
         scores = [scores["J&F"] for name, scores in report.sequences.items() if name.startswith(kind)]

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from mgseg.model.network import MotionGuidedSTM
+    from mgseg.network import Network
 
 U8 = NDArray[np.uint8]
 
@@ -149,6 +150,14 @@ def tiny_model() -> "MotionGuidedSTM":
         torch.manual_seed(0)
         config = ModelConfig(trunk="mobilenet_v2", key_dim=16, value_dim=32, decoder_dim=16)
         return MotionGuidedSTM(config).eval()
+
+
+@pytest.fixture(scope="session")
+def tiny_network(tiny_model: "MotionGuidedSTM") -> "Network":
+    """The tiny model as what a Segmenter takes."""
+    from mgseg.network import Network
+
+    return Network.from_model(tiny_model)
 
 
 @pytest.fixture(scope="session")

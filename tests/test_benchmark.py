@@ -8,9 +8,11 @@ import pytest
 from typer.testing import CliRunner
 
 import mgseg.benchmark
-from mgseg.benchmark import BenchOptions, parse_size, run_benchmark
+from mgseg.benchmark import BenchOptions, parse_size, random_weights, run_benchmark
 from mgseg.cli import app
 from mgseg.errors import InputError
+from mgseg.model.network import PRESETS
+from mgseg.network import Network
 from mgseg.weights import save_weights
 
 
@@ -20,7 +22,7 @@ def report(tiny_model, tmp_path_factory):
     model.decoder.predict.weight.data *= 50  # so that few pixels of its masks are ties
     path = tmp_path_factory.mktemp("weights") / "decided.pth"
     save_weights(path, model.config, model.state_dict())
-    return run_benchmark(BenchOptions(str(path), 64, 96, objects=3, memory_frames=4, repeats=1))
+    return run_benchmark(Network(path, "cpu"), BenchOptions(64, 96, objects=3, memory_frames=4, repeats=1))
 
 
 def test_masks_of_both_forms_agree(report):
@@ -67,14 +69,22 @@ def test_masks_that_differ_are_a_failure(tiny_weights, monkeypatch):
     ("change", "says"),
     [({"memory_frames": 1}, "memory frames"), ({"objects": 0}, "objects"), ({"height": 70}, "multiples of 16")],
 )
-def test_what_cannot_be_measured_is_named(change, says):
+def test_what_cannot_be_measured_is_named(tiny_network, change, says):
     with pytest.raises(InputError, match=says):
-        run_benchmark(BenchOptions("random:lite", **change))
+        run_benchmark(tiny_network, BenchOptions(**change))
 
 
-def test_sizes_and_networks_that_are_none_are_named():
+def test_sizes_and_networks_that_are_none_are_named(tiny_network, tmp_path):
     assert parse_size("480x864") == (480, 864)
     with pytest.raises(InputError, match="HEIGHTxWIDTH"):
         parse_size("480")
     with pytest.raises(InputError, match="no network"):
-        run_benchmark(BenchOptions("random:vgg"))
+        random_weights("random:vgg", tmp_path)
+    with pytest.raises(InputError, match="from a file"):
+        run_benchmark(tiny_network, BenchOptions())
+
+
+def test_random_weights_are_the_same_every_time_and_fit_their_network(tmp_path):
+    first, second = (random_weights("random:lite", tmp_path / name) for name in "ab")
+    assert first.read_bytes() == second.read_bytes()
+    assert Network(first, "cpu").config == PRESETS["lite"]

@@ -63,7 +63,7 @@ def test_options_reach_the_segmenter(call: Any, monkeypatch: pytest.MonkeyPatch)
     seen: dict[str, Any] = {}
 
     def segment_clip(*args: Any, **more: Any) -> None:
-        seen.update(more, masks=args[1], outputs=args[2])
+        seen.update(more, masks=args[1], outputs=args[2], network=args[3])
         raise InputError("enough")
 
     monkeypatch.setattr(mgseg.segment.clip, "segment_clip", segment_clip)
@@ -76,7 +76,7 @@ def test_options_reach_the_segmenter(call: Any, monkeypatch: pytest.MonkeyPatch)
     assert seen["masks"] == {None: Path("first.png"), 5: Path("b.png")}
     assert (options.size, options.memory_every, options.memory_size, options.flip) == (0, 3, 7, True)
     assert seen["span"] == Span(Fraction(3, 2), 120, both_ways=True)
-    assert seen["precision"] == "bfloat16"
+    assert seen["network"].precision == "bfloat16"
     assert [seen[name] for name in ("clean_masks", "resize_masks", "zero_is_background")] == [True] * 3
     assert (outputs.masks, outputs.scores, outputs.cut_outs) == (None, Path("s"), Path("c"))
     assert outputs.overwrite

@@ -109,11 +109,11 @@ def first_sound(path: Path) -> tuple[Fraction, Fraction]:
 
 
 @pytest.mark.parametrize(("name", "audio"), [("camera.ts", "mp2"), ("camera.mp4", "aac"), ("camera.mkv", "flac")])
-def test_the_overlay_plays_in_step_with_the_sound(tmp_path: Path, tiny_model: Any, name: str, audio: str) -> None:
+def test_the_overlay_plays_in_step_with_the_sound(tmp_path: Path, tiny_network: Any, name: str, audio: str) -> None:
     options = {"x264-params": "open-gop=1:bframes=3:keyint=6"}
     _, masks = make(tmp_path / name, "libx264", "yuv420p", options, audio)
     overlay = tmp_path / "overlay.mp4"
-    segment_clip(tmp_path / name, masks[0], Outputs(overlay=overlay), model=tiny_model, device="cpu")
+    segment_clip(tmp_path / name, masks[0], Outputs(overlay=overlay), network=tiny_network)
     ours, theirs = first_sound(overlay), first_sound(tmp_path / name)
     assert abs((ours[0] - ours[1]) - (theirs[0] - theirs[1])) < Fraction(3, 100)  # a packet of sound is about so long
     times = [frame.time for frame in read_frames(overlay)]

@@ -13,15 +13,16 @@ from PIL import Image
 
 from mgseg.data.catalog import find_split
 from mgseg.errors import DatasetError, InputError
-from mgseg.evaluation.evaluate import evaluate_split
+from mgseg.evaluation.evaluate import evaluate_masks
 from mgseg.evaluation.metrics import boundary_accuracy, region_similarity
 from mgseg.evaluation.scoring import FramePair, score_frames, score_pairs
 
 FIGURES = ("J", "J_recall", "J_decay", "F", "F_recall", "F_decay")
 
 
-def evaluate(root, results, *, dataset="davis17", split="val", **options):
-    return evaluate_split(find_split(dataset, split, root), results=results, **options)
+def evaluate(root, results, *, dataset="davis17", split="val", sequences=None, **options):
+    found = find_split(dataset, split, root)
+    return evaluate_masks(found.only(sequences) if sequences else found, results, **options)
 
 
 def dataset(tmp_path, truth, predicted, **options):
@@ -294,7 +295,7 @@ def test_the_published_masks_of_stm_have_their_published_scores():
     data = Path(os.environ["MGSEG_DATA"])
     expected = json.loads((data / "stm_results" / "stm_davis16_val_scores.json").read_text())
     split = find_split("davis16", "val", data)
-    report = evaluate_split(split, results=data / "stm_results" / "STM_DAVIS_16val", workers=os.cpu_count() or 1)
+    report = evaluate_masks(split, data / "stm_results" / "STM_DAVIS_16val", workers=os.cpu_count() or 1)
     assert report.mean["J"] == pytest.approx(0.8867295276410051, abs=1e-9)
     assert report.mean["F"] == pytest.approx(0.8986342774580025, abs=1e-9)
     keys = dict(zip(FIGURES, ("J_mean", "J_recall", "J_decay", "F_mean", "F_recall", "F_decay"), strict=True))

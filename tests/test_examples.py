@@ -74,7 +74,7 @@ def test_the_shipped_weights_follow_the_rabbit_to_the_last_frame(name: str) -> N
     every = [frame.image for frame in read_frames(EXAMPLES / "bunny.mp4")]
     frames = [*every[::4], every[-1]]  # a quarter of the time, and fast motion
     first, last = (read_mask(EXAMPLES / name).mask for name in ("bunny.png", "bunny_last.png"))
-    segmenter = mgseg.Segmenter(mgseg.load_model(name))
+    segmenter = mgseg.Segmenter(mgseg.Network(name, precision="float32"))
     mask = segmenter.start(frames[0], first)
     for frame in frames[1:]:
         mask = segmenter.step(frame)

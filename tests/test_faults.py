@@ -27,9 +27,9 @@ linux = pytest.mark.skipif(sys.platform != "linux", reason="needs /dev/full, set
 
 
 @pytest.fixture
-def run(tiny_model: Any, clip: Any) -> Run:
+def run(tiny_network: Any, clip: Any) -> Run:
     def segment(outputs: Outputs, **more: Any) -> SegmentResult:
-        return segment_clip(clip.path, clip.masks[0], outputs, model=tiny_model, device="cpu", **more)
+        return segment_clip(clip.path, clip.masks[0], outputs, tiny_network, **more)
 
     return segment
 
@@ -83,10 +83,10 @@ def nobody(clip: Path) -> Iterator[Path]:
 
 
 @linux
-def test_a_folder_that_becomes_read_only_ends_the_run_and_what_is_written_stays(tiny_model: Any, clip: Any) -> None:
+def test_a_folder_that_becomes_read_only_ends_the_run_and_what_is_written_stays(tiny_network: Any, clip: Any) -> None:
     with nobody(clip.path) as root:
         masks = root / "m"
-        run = partial(segment_clip, root / "clip.mp4", clip.masks[0], model=tiny_model, device="cpu")
+        run = partial(segment_clip, root / "clip.mp4", clip.masks[0], network=tiny_network)
         with pytest.raises(OutputError, match=r"cannot write .*png: Permission denied"):
             run(Outputs(masks), on_mask=fail_from(3, lambda: masks.chmod(0o500)))
         names = sorted(path.name for path in masks.iterdir())

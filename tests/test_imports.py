@@ -14,16 +14,18 @@ FILES = sorted(path.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py"))
 PICTURES = {"numpy", "PIL"}
 TENSORS = {"numpy", "torch"}
 CLIPS = {"errors", "files"}
-SEGMENT = CLIPS | {"device", "model", "outputs", "segment", "weights"}
+SEGMENT = CLIPS | {"device", "model", "network", "outputs", "segment", "weights"}
 # What a file, or each file of a folder, may import: modules of mgseg by the start of their names, and packages from
 # elsewhere. The longest entry that fits a file counts. The command line may import anything inside functions, but
 # only this at module level.
 MAY_IMPORT: dict[str, tuple[set[str], set[str]]] = {
-    "__init__": ({"errors", "outputs", "segment", "weights"}, set()),
+    "__init__": ({"errors", "files", "network", "outputs", "segment"}, set()),
     "__main__": ({"cli"}, set()),
     "errors": (set(), set()),
     "device": ({"errors"}, {"torch"}),
-    "weights": ({"device", "errors", "files.whole_file", "model"}, TENSORS),
+    "distributed": ({"device"}, {"torch"}),
+    "weights": ({"errors", "files.whole_file", "model"}, TENSORS),
+    "network": ({"device", "errors", "model", "weights"}, {"torch"}),
     "stm_import": ({"errors", "model", "weights"}, TENSORS),
     "benchmark": (SEGMENT, TENSORS),
     "files": (set(), set()),
@@ -39,16 +41,19 @@ MAY_IMPORT: dict[str, tuple[set[str], set[str]]] = {
     "model": ({"model"}, {"torch"}),
     "outputs": (CLIPS | {"outputs"}, PICTURES),
     "segment": (set(), set()),
-    "segment/options": ({"device"}, {"torch"}),
+    "segment/options": (set(), set()),
     "segment/scaling": (set(), {"torch"}),
-    "segment/segmenter": ({"device", "errors", "files.masks", "model", "segment.options", "segment.scaling"}, TENSORS),
+    "segment/segmenter": (
+        {"device", "errors", "files.masks", "model", "network", "segment.options", "segment.scaling"},
+        TENSORS,
+    ),
     "segment/given_masks": (CLIPS, {"numpy"}),
     "segment/resume": (CLIPS, {"numpy"}),
     "segment/clip": (SEGMENT, TENSORS),
-    "evaluation": (SEGMENT | {"data", "evaluation"}, TENSORS | PICTURES),
+    "evaluation": (SEGMENT | {"data", "distributed", "evaluation"}, TENSORS | PICTURES),
     "evaluation/metrics": ({"errors"}, TENSORS),
     "data": ({"data", "errors", "files"}, TENSORS | PICTURES | {"pycocotools"}),
-    "training": (SEGMENT | {"data", "evaluation", "training"}, TENSORS | PICTURES | {"tensorboard"}),
+    "training": (SEGMENT | {"data", "distributed", "evaluation", "training"}, TENSORS | PICTURES | {"tensorboard"}),
     "cli": ({"cli", "errors"}, {"typer", "rich"}),
 }
 

@@ -10,8 +10,8 @@ from PIL import Image
 
 from mgseg.data.catalog import find_split
 from mgseg.errors import DatasetError, InputError, OutputError, WeightsError
-from mgseg.evaluation import inference
-from mgseg.evaluation.evaluate import Files, evaluate_split
+from mgseg.evaluation.evaluate import Files, evaluate_masks, evaluate_split
+from mgseg.network import Network
 from mgseg.segment.segmenter import Segmenter, SegmenterOptions
 
 OPTIONS = SegmenterOptions(size=32, memory_every=2)
@@ -22,42 +22,34 @@ def davis(tmp_path):
     return make_davis(tmp_path / "data", {"bear": shapes(5), "cow": shapes(4, ids=(7,))})
 
 
-def run(root, model, *, dataset="davis17", split="val", options=OPTIONS, **more):
-    return evaluate_split(find_split(dataset, split, root), model, options, **more)
+def run(root, network, *, dataset="davis17", split="val", options=OPTIONS, sequences=None, **more):
+    found = find_split(dataset, split, root)
+    return evaluate_split(found.only(sequences) if sequences else found, network, options, **more)
 
 
 def masks_in(folder):
     return {path.stem: np.asarray(Image.open(path)) for path in sorted(folder.iterdir())}
 
 
-def test_a_run_scores_what_the_segmenter_gives(davis, tiny_model, tmp_path):
+def test_a_run_scores_what_the_segmenter_gives(davis, tiny_network, tmp_path):
     calls = []
     files = Files(masks=tmp_path / "out")
-    report = run(davis, tiny_model, files=files, progress=lambda *call: calls.append(call))
-    segmenter = Segmenter(tiny_model, OPTIONS)
+    report = run(davis, tiny_network, files=files, progress=lambda *call: calls.append(call))
+    segmenter = Segmenter(tiny_network, OPTIONS)
     pictures = sorted((davis / "JPEGImages/480p/bear").iterdir())
     frames = [np.asarray(Image.open(path)) for path in pictures]
     expected = [segmenter.start(frames[0], shapes(5)[0]), *map(segmenter.step, frames[1:])]
     found = masks_in(tmp_path / "out" / "bear")
     assert list(found) == names_of(shapes(5))
     assert all((found[name] == mask).all() for name, mask in zip(found, expected, strict=True))
-    given = evaluate_split(find_split("davis17", "val", davis), results=tmp_path / "out")
+    given = evaluate_masks(find_split("davis17", "val", davis), tmp_path / "out")
     assert report.mean == given.mean
     assert calls[8] == ("segment", 9, 9)
     assert calls[-1][0] == "score"
 
 
-def test_processes_that_share_a_model_leave_it_where_it_is(davis, tiny_model, tmp_path, monkeypatch):
-    monkeypatch.setattr(inference, "_join", lambda: (0, 1))
-    monkeypatch.setattr(inference, "_from_first", lambda plan: plan)
-    monkeypatch.setattr(inference, "_gather", lambda speed, processes: speed)
-    monkeypatch.setattr(inference, "_own_device", lambda name: "cuda:7")
-    record, _ = inference.run_split(find_split("davis17", "val", davis), tmp_path / "out", tiny_model, shared=True)
-    assert record["device"] == "cpu"
-
-
-def test_every_result_says_how_it_was_made(davis, tiny_model, tmp_path):
-    report = run(davis, tiny_model, files=Files(masks=tmp_path / "out"))
+def test_every_result_says_how_it_was_made(davis, tiny_network, tmp_path):
+    report = run(davis, tiny_network, files=Files(masks=tmp_path / "out"))
     made = report.settings["masks"]
     assert (made["size"], made["memory_every"], made["memory_size"], made["precision"]) == (32, 2, 10, "float32")
     assert made["weights"] is None
@@ -65,31 +57,31 @@ def test_every_result_says_how_it_was_made(davis, tiny_model, tmp_path):
     assert made["speed"]["network_fps"] >= made["speed"]["fps"] > 0
     assert "DAVIS 2017" in report.settings["protocol"]
     assert json.loads((tmp_path / "out" / "run.json").read_text()) == made
-    given = evaluate_split(find_split("davis17", "val", davis), results=tmp_path / "out")
+    given = evaluate_masks(find_split("davis17", "val", davis), tmp_path / "out")
     assert given.settings == report.settings
 
 
-def test_a_run_needs_no_folder_and_takes_only_the_sequences_wanted(davis, tiny_model):
-    report = run(davis, tiny_model, sequences=["cow"])
+def test_a_run_needs_no_folder_and_takes_only_the_sequences_wanted(davis, tiny_network):
+    report = run(davis, tiny_network, sequences=["cow"])
     assert list(report.sequences) == ["cow"]
     assert report.objects[0].object_id == 7
 
 
-def test_davis_2016_is_run_with_one_object(davis, tiny_model, tmp_path):
+def test_davis_2016_is_run_with_one_object(davis, tiny_network, tmp_path):
     make_davis(davis, {"bear": shapes(5)}, year="2016")
-    run(davis, tiny_model, dataset="davis16", files=Files(masks=tmp_path / "out"))
+    run(davis, tiny_network, dataset="davis16", files=Files(masks=tmp_path / "out"))
     assert {int(i) for mask in masks_in(tmp_path / "out" / "bear").values() for i in np.unique(mask)} <= {0, 1}
 
 
-def test_resume_keeps_what_is_done_and_ends_with_the_same_masks(davis, tiny_model, tmp_path):
+def test_resume_keeps_what_is_done_and_ends_with_the_same_masks(davis, tiny_network, tmp_path):
     out = tmp_path / "out"
-    run(davis, tiny_model, files=Files(masks=out))
+    run(davis, tiny_network, files=Files(masks=out))
     whole = masks_in(out / "bear")
     before = (out / "cow" / "00001.png").stat().st_mtime_ns
     (out / "bear").rename(out / "bear.part")  # as an interrupted run leaves it
     (out / "bear.part" / "00004.png").unlink()
     calls = []
-    report = run(davis, tiny_model, files=Files(masks=out, resume=True), progress=lambda *call: calls.append(call))
+    report = run(davis, tiny_network, files=Files(masks=out, resume=True), progress=lambda *call: calls.append(call))
     assert ("segment", 5, 5) in calls
     assert report.settings["masks"]["speed"]["frames"] == 5
     assert (out / "cow" / "00001.png").stat().st_mtime_ns == before
@@ -98,41 +90,43 @@ def test_resume_keeps_what_is_done_and_ends_with_the_same_masks(davis, tiny_mode
     assert not (out / "bear.part").exists()
 
 
-def test_results_of_another_run_are_neither_mixed_with_nor_replaced_unasked(davis, tiny_model, tmp_path):
+def test_results_of_another_run_are_neither_mixed_with_nor_replaced_unasked(davis, tiny_network, tmp_path):
     out = tmp_path / "out"
-    run(davis, tiny_model, files=Files(masks=out), score=False)
+    run(davis, tiny_network, files=Files(masks=out), score=False)
     with pytest.raises(OutputError, match="holds results") as caught:
-        run(davis, tiny_model, files=Files(masks=out))
+        run(davis, tiny_network, files=Files(masks=out))
     assert "--resume" in caught.value.hint
     other = SegmenterOptions(size=48, memory_every=2)
     with pytest.raises(OutputError, match="with other size"):
-        run(davis, tiny_model, options=other, files=Files(masks=out, resume=True))
-    report = run(davis, tiny_model, options=other, files=Files(masks=out, overwrite=True))
+        run(davis, tiny_network, options=other, files=Files(masks=out, resume=True))
+    report = run(davis, tiny_network, options=other, files=Files(masks=out, overwrite=True))
     assert report.settings["masks"]["size"] == 48
 
 
-def test_an_error_leaves_no_half_sequence(davis, tiny_model, tmp_path):
+def test_an_error_leaves_no_half_sequence(davis, tiny_network, tmp_path):
     (davis / "JPEGImages/480p/cow/00002.jpg").write_bytes(b"broken")
     with pytest.raises(InputError, match=r"00002\.jpg"):
-        run(davis, tiny_model, files=Files(masks=tmp_path / "out"))
+        run(davis, tiny_network, files=Files(masks=tmp_path / "out"))
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["bear", "cow.part", "run.json"]
 
 
 def test_what_is_missing_is_found_out_before_weights_are_read(davis, tmp_path):
+    (tmp_path / "damaged.pth").write_bytes(b"no weights")
+    damaged = Network(tmp_path / "damaged.pth", "cpu")
     (davis / "Annotations/480p/bear/00002.png").unlink()
     with pytest.raises(DatasetError, match="lacks 00002"):
-        run(davis, None, weights=tmp_path / "none.pth")
-    with pytest.raises(WeightsError):
-        run(davis, None, weights=tmp_path / "none.pth", score=False)
+        run(davis, damaged)
+    with pytest.raises(WeightsError, match="cannot be read"):
+        run(davis, damaged, score=False)
     with pytest.raises(OutputError, match="there is no folder"):
-        run(davis, None, weights=tmp_path / "none.pth", score=False, files=Files(page=tmp_path / "no" / "p.html"))
+        run(davis, damaged, score=False, files=Files(page=tmp_path / "no" / "p.html"))
     for path in (davis / "JPEGImages/480p/cow").iterdir():
         path.unlink()
     with pytest.raises(DatasetError, match="holds no pictures"):
-        run(davis, None, score=False, sequences=["cow"], weights=davis / "ImageSets/2017/val.txt")
+        run(davis, damaged, score=False, sequences=["cow"])
 
 
-def test_youtube_vos_writes_the_frames_that_count_of_all_that_it_sees(tiny_model, tmp_path):
+def test_youtube_vos_writes_the_frames_that_count_of_all_that_it_sees(tiny_network, tmp_path):
     late = shapes(3)
     late[:1][late[:1] == 2] = 0
     root = make_youtube_vos(tmp_path / "yt", "valid", {"a": late}, truth=False)
@@ -144,7 +138,7 @@ def test_youtube_vos_writes_the_frames_that_count_of_all_that_it_sees(tiny_model
     calls = []
     files = Files(masks=tmp_path / "out", archive=tmp_path / "a.zip")
     options = {"dataset": "youtube-vos-2019", "split": "valid_all_frames", "files": files}
-    report = run(root, tiny_model, **options, progress=lambda *call: calls.append(call))
+    report = run(root, tiny_network, **options, progress=lambda *call: calls.append(call))
     assert calls[-1] == ("segment", 12, 12)
     found = masks_in(tmp_path / "out" / "a")
     assert list(found) == ["00000", "00005", "00010"]
@@ -155,27 +149,27 @@ def test_youtube_vos_writes_the_frames_that_count_of_all_that_it_sees(tiny_model
         assert file.namelist() == [f"Annotations/a/{name}.png" for name in found]
 
 
-def test_a_sequence_whose_masks_give_no_object_is_refused(davis, tiny_model):
+def test_a_sequence_whose_masks_give_no_object_is_refused(davis, tiny_network):
     write_masks(davis / "Annotations/480p/cow", np.zeros((4, 40, 60), np.uint8))
     with pytest.raises(DatasetError, match="no mask of cow gives an object"):
-        run(davis, tiny_model, score=False)
+        run(davis, tiny_network, score=False)
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"weights": 3}', "[" * 100_000])
-def test_a_record_in_another_form_says_nothing(davis, tiny_model, tmp_path, text):
-    run(davis, tiny_model, files=Files(masks=tmp_path / "out"), sequences=["cow"])
+def test_a_record_in_another_form_says_nothing(davis, tiny_network, tmp_path, text):
+    run(davis, tiny_network, files=Files(masks=tmp_path / "out"), sequences=["cow"])
     record = json.loads((tmp_path / "out" / "run.json").read_text())
     record["speed"] = 3
     for damaged in (text, json.dumps(record)):
         (tmp_path / "out" / "run.json").write_text(damaged)
-        report = evaluate_split(find_split("davis17", "val", davis).only(["cow"]), results=tmp_path / "out")
+        report = evaluate_masks(find_split("davis17", "val", davis).only(["cow"]), tmp_path / "out")
         assert report.settings["masks"] is None
 
 
-def test_a_mask_of_another_size_than_its_picture_is_refused(davis, tiny_model):
+def test_a_mask_of_another_size_than_its_picture_is_refused(davis, tiny_network):
     write_masks(davis / "Annotations/480p/bear", np.ones((1, 20, 30), np.uint8), ["00000"])
     with pytest.raises(DatasetError, match=r"00000\.png is 30x20, its picture 60x40"):
-        run(davis, tiny_model, score=False)
+        run(davis, tiny_network, score=False)
 
 
 @pytest.fixture
@@ -187,7 +181,7 @@ def results(davis, tmp_path):
 
 def zip_of(davis, results):
     archive = results.parent / "davis.zip"
-    evaluate_split(find_split("davis17", "val", davis), results=results, files=Files(archive=archive), score=False)
+    evaluate_masks(find_split("davis17", "val", davis), results, archive=archive, score=False)
     return archive
 
 
@@ -228,7 +222,7 @@ def test_the_page_shows_figures_and_the_worst_pictures(davis, results, tmp_path,
         (davis / "JPEGImages").rename(tmp_path / "elsewhere")
     page = tmp_path / "report.html"
     split = find_split("davis17", "val", davis)
-    report = evaluate_split(split, results=results, files=Files(page=page))
+    report = evaluate_masks(split, results, page=page)
     text = page.read_text()
     assert f"<b>{100 * report.mean['J&F']:.1f}</b>" in text
     assert "bear, object 2" in text
@@ -241,5 +235,5 @@ def test_the_page_shows_figures_and_the_worst_pictures(davis, results, tmp_path,
 def test_the_page_of_a_run_without_scores_says_so(davis, results, tmp_path):
     page = tmp_path / "report.html"
     split = find_split("davis17", "val", davis)
-    evaluate_split(split, results=results, files=Files(page=page), score=False)
+    evaluate_masks(split, results, page=page, score=False)
     assert "Nothing was scored." in page.read_text()

@@ -112,8 +112,7 @@ def test_the_released_light_network_gives_the_same_masks_but_for_edges(clip: Any
     first = np.kron(clip.masks[0], np.ones((3, 3), np.uint8))
     results = []
     for precision in ("float32", "int8"):
-        model = mgseg.load_model("lite", "cpu", precision)
-        segmenter = mgseg.Segmenter(model, mgseg.SegmenterOptions(precision=precision))
+        segmenter = mgseg.Segmenter(mgseg.Network("lite", "cpu", precision))
         results.append([segmenter.start(frames[0], first), *(segmenter.step(frame) for frame in frames[1:])])
     plain, ours = map(np.stack, results)
     assert (plain[1:] > 0).any()
@@ -122,13 +121,10 @@ def test_the_released_light_network_gives_the_same_masks_but_for_edges(clip: Any
 
 
 @needs_int8
-def test_a_model_and_options_of_different_arithmetic_are_refused(tiny_weights: Any) -> None:
-    whole, rounded = (mgseg.load_model(tiny_weights, "cpu", precision) for precision in ("float32", "int8"))
-    with pytest.raises(InputError, match=r"precision is float32, but the model is one of int8"):
-        mgseg.Segmenter(rounded)
-    with pytest.raises(InputError, match=r"precision is int8, but the model is not one of int8") as caught:
-        mgseg.Segmenter(whole, mgseg.SegmenterOptions(precision="int8"))
-    assert "load_model" in str(caught.value.hint)
+def test_a_model_in_memory_has_nothing_to_round(tiny_model: Any) -> None:
+    with pytest.raises(InputError, match="cannot run in int8") as caught:
+        mgseg.Network.from_model(tiny_model, "int8")
+    assert "save_weights" in str(caught.value.hint)
 
 
 @needs_int8

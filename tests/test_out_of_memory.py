@@ -47,13 +47,13 @@ def segment(segmenter: Segmenter, frames: list[Any], clip: Any) -> list[Any]:
 @pytest.mark.parametrize("place", ["encode_memory", "encode_query", "read", "decode"])
 @pytest.mark.parametrize("call", [0, 2, 4])
 def test_a_try_that_ran_out_of_memory_is_repeated_in_smaller_parts_from_the_same_state(
-    tiny_model: Any, clip: Any, frames: list[Any], monkeypatch: pytest.MonkeyPatch, place: str, call: int
+    tiny_network: Any, clip: Any, frames: list[Any], monkeypatch: pytest.MonkeyPatch, place: str, call: int
 ) -> None:
-    plain = Segmenter(tiny_model, SegmenterOptions(memory_every=2, memory_size=1, objects_at_once=1))
+    plain = Segmenter(tiny_network, SegmenterOptions(memory_every=2, memory_size=1, objects_at_once=1))
     expected = segment(plain, frames, clip)
-    segmenter = Segmenter(tiny_model, OPTIONS)
-    shortage = Shortage(getattr(tiny_model, place), {call}, torch.OutOfMemoryError("CUDA out of memory"))
-    monkeypatch.setattr(tiny_model, place, shortage)
+    segmenter = Segmenter(tiny_network, OPTIONS)
+    shortage = Shortage(getattr(tiny_network.model, place), {call}, torch.OutOfMemoryError("CUDA out of memory"))
+    monkeypatch.setattr(tiny_network.model, place, shortage)
     found = segment(segmenter, frames, clip)
     assert shortage.count > call
     for ours, theirs in zip(found, expected, strict=True):
@@ -65,15 +65,15 @@ def test_a_try_that_ran_out_of_memory_is_repeated_in_smaller_parts_from_the_same
 
 
 def test_storage_that_fails_half_way_is_not_written_twice(
-    tiny_model: Any, clip: Any, frames: list[Any], monkeypatch: pytest.MonkeyPatch
+    tiny_network: Any, clip: Any, frames: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    expected = segment(Segmenter(tiny_model, OPTIONS), frames, clip)
+    expected = segment(Segmenter(tiny_network, OPTIONS), frames, clip)
     error = RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")
     for call in range(8):
         with monkeypatch.context() as patch:
             shortage = Shortage(MemoryBank._allocate, {call}, error)
             patch.setattr(MemoryBank, "_allocate", lambda *args, fail=shortage: fail(*args))
-            segmenter = Segmenter(tiny_model, OPTIONS)
+            segmenter = Segmenter(tiny_network, OPTIONS)
             found = segment(segmenter, frames, clip)
         for ours, theirs in zip(found, expected, strict=True):
             np.testing.assert_allclose(ours, theirs, rtol=0, atol=2e-3)
@@ -81,31 +81,33 @@ def test_storage_that_fails_half_way_is_not_written_twice(
 
 
 def test_too_little_even_in_small_parts_is_an_error_with_settings_and_the_frame_can_be_tried_again(
-    tiny_model: Any, clip: Any, frames: list[Any], monkeypatch: pytest.MonkeyPatch
+    tiny_network: Any, clip: Any, frames: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    segmenter = Segmenter(tiny_model, OPTIONS)
+    segmenter = Segmenter(tiny_network, OPTIONS)
     segmenter.start(frames[0], clip.masks[0])
     before = segmenter.probabilities
     with monkeypatch.context() as patch:
-        always = Shortage(tiny_model.decode, set(range(99)), torch.OutOfMemoryError("CUDA out of memory"))
-        patch.setattr(tiny_model, "decode", always)
+        always = Shortage(tiny_network.model.decode, set(range(99)), torch.OutOfMemoryError("CUDA out of memory"))
+        patch.setattr(tiny_network.model, "decode", always)
         with pytest.raises(DeviceError, match="memory of cpu does not suffice for 2 object") as caught:
             segmenter.step(frames[1])
     assert always.count == 1
     assert caught.value.hint is not None
     assert caught.value.hint.startswith("--size 32 ")  # of 64: 1 / sqrt(2), in steps of 16
     assert (segmenter.probabilities == before).all()
-    expected = Segmenter(tiny_model, SegmenterOptions(memory_every=2, memory_size=1, objects_at_once=1))
+    expected = Segmenter(tiny_network, SegmenterOptions(memory_every=2, memory_size=1, objects_at_once=1))
     expected.start(frames[0], clip.masks[0])
     for frame in frames[1:]:
         assert (segmenter.step(frame) == expected.step(frame)).all()
 
 
 def test_other_errors_of_torch_are_not_taken_for_want_of_memory(
-    tiny_model: Any, clip: Any, frames: list[Any], monkeypatch: pytest.MonkeyPatch
+    tiny_network: Any, clip: Any, frames: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tiny_model, "decode", Shortage(tiny_model.decode, {0, 1}, RuntimeError("shapes differ")))
-    segmenter = Segmenter(tiny_model, OPTIONS)
+    monkeypatch.setattr(
+        tiny_network.model, "decode", Shortage(tiny_network.model.decode, {0, 1}, RuntimeError("shapes differ"))
+    )
+    segmenter = Segmenter(tiny_network, OPTIONS)
     segmenter.start(frames[0], clip.masks[0])
     with pytest.raises(RuntimeError, match="shapes differ"):
         segmenter.step(frames[1])

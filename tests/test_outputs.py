@@ -51,11 +51,11 @@ class MoreOutputs(Outputs):
 
 
 @pytest.fixture(name="run")
-def _run(tiny_model: Any, clip: Any) -> Any:
+def _run(tiny_network: Any, clip: Any) -> Any:
     def segment(outputs: Outputs, **more: Any) -> Any:
         seen.clear()
         masks = {4: clip.masks[4]} if more.get("span") else clip.masks[0]
-        return segment_clip(clip.path, masks, outputs, model=tiny_model, device="cpu", **more)
+        return segment_clip(clip.path, masks, outputs, tiny_network, **more)
 
     return segment
 

@@ -22,10 +22,10 @@ EVERY_SECOND = SegmenterOptions(memory_every=2, memory_size=2)
 
 
 @pytest.fixture
-def run(tiny_model: Any, clip: Made) -> Run:
+def run(tiny_network: Any, clip: Made) -> Run:
     def segment(outputs: Outputs, masks: Any = None, options: Any = EVERY_SECOND, **more: Any) -> SegmentResult:
         masks = clip.masks[0] if masks is None else masks
-        return segment_clip(clip.path, masks, outputs, model=tiny_model, device="cpu", options=options, **more)
+        return segment_clip(clip.path, masks, outputs, tiny_network, options=options, **more)
 
     return segment
 
@@ -61,11 +61,11 @@ def test_with_nothing_but_given_masks_done_the_result_is_that_of_an_unbroken_run
 
 
 @pytest.mark.parametrize("stop", range(1, 8))
-def test_the_memory_holds_the_same_frames_as_in_an_unbroken_run(tiny_model: Any, clip: Made, stop: int) -> None:
+def test_the_memory_holds_the_same_frames_as_in_an_unbroken_run(tiny_network: Any, clip: Made, stop: int) -> None:
     frames = [frame.image for frame in read_frames(clip.path)]
     first = np.where(clip.masks[0] == 1, 1, 0).astype(np.uint8)
     later = {3: np.where(clip.masks[3] == 2, 2, 0).astype(np.uint8)}
-    unbroken, resumed = (Segmenter(tiny_model, EVERY_SECOND) for _ in range(2))
+    unbroken, resumed = (Segmenter(tiny_network, EVERY_SECOND) for _ in range(2))
     masks = [unbroken.start(frames[0], first)]
     resumed.start(frames[0], first)
     for number in range(1, 8):

@@ -13,10 +13,11 @@ from PIL import Image
 import mgseg.files.video_writer
 import mgseg.outputs.masks
 import mgseg.segment.clip
-from mgseg.errors import DeviceError, InputError, MgsegError, OutputError, WeightsError
+from mgseg.errors import InputError, MgsegError, OutputError, WeightsError
 from mgseg.files.masks import DAVIS_PALETTE, object_ids, write_mask
 from mgseg.files.threads import WriteBehind, read_ahead
 from mgseg.files.video import Frame, probe, read_frames
+from mgseg.network import Network
 from mgseg.outputs.table import Outputs
 from mgseg.segment.clip import SegmentResult, Span, segment_clip
 from mgseg.segment.segmenter import Segmenter, SegmenterOptions
@@ -26,9 +27,9 @@ Run = Callable[..., SegmentResult]
 
 
 @pytest.fixture
-def run(tiny_model: Any) -> Run:
+def run(tiny_network: Any) -> Run:
     def segment(clip: Path, masks: Any, outputs: Outputs | None = None, **more: Any) -> SegmentResult:
-        return segment_clip(clip, masks, outputs, model=tiny_model, device="cpu", **more)
+        return segment_clip(clip, masks, outputs, tiny_network, **more)
 
     return segment
 
@@ -42,10 +43,10 @@ def index_map(path: Path) -> Any:
 
 
 def test_each_frame_gets_the_mask_that_the_segmenter_alone_gives(
-    run: Run, clip: Made, tiny_model: Any, tmp_path: Path
+    run: Run, clip: Made, tiny_network: Any, tmp_path: Path
 ) -> None:
     result = run(clip.path, clip.masks[0], Outputs(tmp_path / "masks"))
-    segmenter = Segmenter(tiny_model, SegmenterOptions(), "cpu")
+    segmenter = Segmenter(tiny_network, SegmenterOptions())
     for frame in read_frames(clip.path):
         image = frame.image
         expected = segmenter.step(image) if frame.index else segmenter.start(image, clip.masks[0])
@@ -190,9 +191,9 @@ def test_start_and_end_are_frames_or_times(run: Run, clip: Made, tmp_path: Path,
     assert result.to_json()["num_frames"] == 3
 
 
-def test_scores_are_the_probabilities_of_each_object(run: Run, clip: Made, tiny_model: Any, tmp_path: Path) -> None:
+def test_scores_are_the_probabilities_of_each_object(run: Run, clip: Made, tiny_network: Any, tmp_path: Path) -> None:
     run(clip.path, clip.masks[0], Outputs(scores=tmp_path / "s"), span=Span(end=2))
-    segmenter = Segmenter(tiny_model, SegmenterOptions(), "cpu")
+    segmenter = Segmenter(tiny_network, SegmenterOptions())
     first, second = read_frames(clip.path, end=2)
     segmenter.start(first.image, clip.masks[0])
     segmenter.step(second.image)
@@ -296,8 +297,7 @@ def _bad_inputs(clip: Made, folder: Path) -> dict[str, tuple[type[MgsegError], s
         "overlay kind": (OutputError, "not known", {"outputs": Outputs(overlay=folder / "o.txt")}),
         "overlay length": (OutputError, "too large an animation", {"outputs": Outputs(overlay=folder / "o.gif")}),
         "folder is a file": (OutputError, "is no folder", {"outputs": Outputs(folder / "small.png" / "x")}),
-        "device": (DeviceError, "unknown device", {"device": "abacus"}),
-        "weights": (WeightsError, "no weights", {"outputs": Outputs(folder / "m", folder / "deep" / "o.mp4")}),
+        "weights": (WeightsError, "cannot be read", {"outputs": Outputs(folder / "m", folder / "deep" / "o.mp4")}),
     }
 
 
@@ -313,7 +313,7 @@ BAD = [
     "same place",
     "held masks",
 ]
-BAD += ["own clip", "overlay kind", "overlay length", "folder is a file", "device", "weights"]
+BAD += ["own clip", "overlay kind", "overlay length", "folder is a file", "weights"]
 
 
 @pytest.mark.parametrize(
@@ -350,9 +350,11 @@ def test_bad_input_is_refused_before_weights_are_read(
     kind, text, arguments = _bad_inputs(clip, tmp_path)[case]
     given = {"clip": clip.path, "masks": clip.masks[0], "outputs": None, **arguments}
     monkeypatch.setattr(mgseg.files.video_writer, "_ANIMATION_PIXELS", 8 * 64 * 96 - 1)
+    (tmp_path / "damaged.pth").write_bytes(b"no weights")
+    network = Network(tmp_path / "damaged.pth", "cpu")
     before = sorted(tmp_path.rglob("*"))
     with pytest.raises(kind, match=text):
-        segment_clip(weights=tmp_path / "absent.pth", **given)
+        segment_clip(network=network, **given)
     assert sorted(tmp_path.rglob("*")) == before
 
 

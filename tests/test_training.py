@@ -16,11 +16,11 @@ import torch
 from PIL import Image
 from training_data import make_davis, make_stills
 
+from mgseg.distributed import Processes
 from mgseg.errors import DatasetError, MgsegError, OutputError, WeightsError
 from mgseg.model.network import MotionGuidedSTM
 from mgseg.training.batches import Drawing, StepPlan, plan_step, steps_of
 from mgseg.training.build import TrainOptions, build_model, build_sources
-from mgseg.training.distributed import Processes
 from mgseg.training.pictures import draw_curve
 from mgseg.training.stages import StageConfig, configure
 from mgseg.training.train import TrainResult, train_stage

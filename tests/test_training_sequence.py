@@ -16,11 +16,12 @@ from training_data import make_davis
 
 from mgseg.data.catalog import find_split
 from mgseg.data.clips import Videos
+from mgseg.distributed import Processes
 from mgseg.errors import DatasetError
 from mgseg.model.network import MotionGuidedSTM
+from mgseg.network import Network
 from mgseg.segment.segmenter import Segmenter, SegmenterOptions
 from mgseg.training.batches import plan_step
-from mgseg.training.distributed import Processes
 from mgseg.training.objective import VideoFrame, VideoPass
 from mgseg.training.stages import configure
 from mgseg.training.updater import Updater
@@ -49,7 +50,7 @@ def test_the_video_is_segmented_as_at_test_time(model: MotionGuidedSTM, videos: 
     pairs = [
         (frame[:side, :-3], mask[:side, :-3]) if side == 44 else (frame, mask) for frame, mask in all_of(videos, 0)
     ]
-    segmenter = Segmenter(deepcopy(model), SegmenterOptions(size=0))
+    segmenter = Segmenter(Network.from_model(deepcopy(model)), SegmenterOptions(size=0))
     segmenter.start(*pairs[0])
     video_pass = VideoPass(model, *pairs[0], CPU, 1.0, 0.5)
     for frame, mask in pairs[1:]:

@@ -11,9 +11,10 @@ import torch
 from stm_restatement import STM
 
 from mgseg import weights
-from mgseg.cli.options import name_weights
+from mgseg.cli.options import Precision, find_network
 from mgseg.errors import OutputError, WeightsError
 from mgseg.model.network import ModelConfig, MotionGuidedSTM
+from mgseg.network import Network
 from mgseg.segment.segmenter import Segmenter, SegmenterOptions
 from mgseg.stm_import import import_stm
 
@@ -56,10 +57,10 @@ def test_a_checkpoint_rebuilds_its_own_model(model, file):
 
 def test_export_is_half_the_size_without_training_state(model, tmp_path):
     source, target = tmp_path / "run.pth", tmp_path / "out.pth"
-    weights.save_weights(source, CONFIG, model.state_dict(), extra={"optimizer": {"step": 3}})
+    weights.save_weights(source, CONFIG, model.state_dict(), extra={"training": {"step": 3}, "scale": [0.5, 2]})
     weights.export_weights(source, target)
     entries = weights.read_checkpoint(target)
-    assert entries.keys() == {"format", "config", "state_dict"}
+    assert entries.keys() == {"format", "config", "state_dict", "scale"}
     floats = [t for t in entries["state_dict"].values() if t.is_floating_point()]
     assert {t.dtype for t in floats} == {torch.float16}
     loaded = weights.load_network(target)
@@ -72,7 +73,7 @@ def test_released_names_are_found_and_their_hash_is_checked(model, file, monkeyp
     release(file.parent, monkeypatch, model=60.0)
     assert weights.find_weights("model") == file
     assert same(weights.load_network("model"), model)
-    assert weights.load_model("auto", "cpu").config == CONFIG
+    assert Network("auto", "cpu").config == CONFIG
     with file.open("ab") as f:
         f.write(b"x")
     with pytest.raises(WeightsError, match="not the released file"):
@@ -91,16 +92,16 @@ def test_auto_is_the_best_on_a_gpu_and_the_lightest_on_a_cpu(file, monkeypatch):
 
 def test_the_command_line_says_which_weights_auto_stands_for(file, monkeypatch, capsys):
     release(file.parent, monkeypatch, model=60.0)
-    assert name_weights("auto", "cpu") == "model"
+    assert find_network("auto", "cpu", Precision.auto).path == file
     assert "weights: model, for cpu" in capsys.readouterr().err
-    assert name_weights("mine.pth", "cpu") == "mine.pth"
+    assert find_network(str(file), "cpu", Precision.auto).path == file
     assert not capsys.readouterr().err
 
 
 def test_auto_without_released_weights_says_so(tmp_path, monkeypatch):
     monkeypatch.setattr(weights, "weights_folder", lambda: tmp_path)
     with pytest.raises(WeightsError, match="no weights are released"):
-        weights.load_model()
+        Network()
 
 
 class Bomb:
@@ -115,7 +116,7 @@ def test_pickled_code_never_runs(tmp_path):
     for name, write in (("zip", torch.save), ("raw", lambda x, p: p.write_bytes(pickle.dumps(x)))):
         write({"format": 1, "config": {}, "state_dict": Bomb(tmp_path / "ran")}, tmp_path / name)
         with pytest.raises(WeightsError, match="cannot be read as weights"):
-            weights.load_model(tmp_path / name, "cpu")
+            Segmenter(Network(tmp_path / name, "cpu"))
     assert not (tmp_path / "ran").exists()
 
 
@@ -123,7 +124,7 @@ def test_pickled_code_never_runs(tmp_path):
 def test_truncated_files_are_named(file, size):
     file.write_bytes(file.read_bytes()[:size])
     with pytest.raises(WeightsError, match="cannot be read as weights"):
-        weights.load_model(file, "cpu")
+        Segmenter(Network(file, "cpu"))
 
 
 @pytest.mark.parametrize(
@@ -140,7 +141,7 @@ def test_truncated_files_are_named(file, size):
 def test_other_architectures_and_formats_are_refused(file, change, says):
     torch.save(torch.load(file, weights_only=True) | change, file)
     with pytest.raises(WeightsError, match=says):
-        weights.load_model(file, "cpu")
+        Segmenter(Network(file, "cpu"))
 
 
 def test_no_such_weights_names_the_released_ones(file, monkeypatch):
@@ -162,8 +163,8 @@ def test_imported_stm_gives_stm_s_own_masks(tmp_path):
     stm = STM().eval()
     torch.save({f"module.{k}": v for k, v in stm.state_dict().items()}, tmp_path / "STM_weights.pth")
     import_stm(tmp_path / "STM_weights.pth", tmp_path / "stm.pth")
-    model = weights.load_model(tmp_path / "stm.pth", "cpu")
-    assert model.config == ModelConfig(motion_prior=False, stride_in_1x1=False)
+    network = Network(tmp_path / "stm.pth", "cpu")
+    assert network.config == ModelConfig(motion_prior=False, stride_in_1x1=False)
 
     coarse = np.random.default_rng(0).integers(0, 256, (7, 5, 6, 3), dtype=np.uint8)
     frames = [np.kron(c, np.ones((10, 10, 1), dtype=np.uint8)) for c in coarse]  # 50 x 60: needs padding
@@ -172,7 +173,7 @@ def test_imported_stm_gives_stm_s_own_masks(tmp_path):
     images = [torch.from_numpy(f).permute(2, 0, 1).unsqueeze(0).float() / 255 for f in frames]
     with torch.inference_mode():
         theirs = stm.run(images, torch.stack([torch.from_numpy(mask == i).float() for i in (1, 2)]), memory_every=2)
-    segmenter = Segmenter(model, SegmenterOptions(memory_every=2, memory_size=0))
+    segmenter = Segmenter(network, SegmenterOptions(memory_every=2, memory_size=0))
     segmenter.start(frames[0], mask)
     for frame, prob in zip(frames[1:], theirs, strict=True):
         ours = segmenter.step(frame)

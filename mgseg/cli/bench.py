@@ -1,13 +1,15 @@
 """`mgseg bench`: how fast a network is here, beside its plain textbook form."""
 
 import json
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated, Any
 
 import typer
 from rich.table import Table
 
 from mgseg.cli import console
-from mgseg.cli.options import Device, Precision, name_weights
+from mgseg.cli.options import Device, Precision, find_network
 from mgseg.errors import MgsegError
 
 NETWORK, MEASURE = "Network", "Measurement"
@@ -35,20 +37,19 @@ def bench(
 
     In float32 both must give the same masks; where they do not, it fails after the figures.
     """
-    from mgseg.benchmark import BenchOptions, parse_size, run_benchmark
-    from mgseg.device import find_device, find_precision
+    from mgseg.benchmark import RANDOM, BenchOptions, parse_size, random_weights, run_benchmark
 
-    place = find_device(device)
     height, width = parse_size(size)
-    weights = name_weights(weights, device)
-    arithmetic = find_precision(precision, place)
-    options = BenchOptions(weights, height, width, objects, memory_frames, repeats, str(place), arithmetic, plain)
-    report = run_benchmark(options)
+    options = BenchOptions(height, width, objects, memory_frames, repeats, plain)
+    with TemporaryDirectory(prefix="mgseg-") as folder:
+        if weights.startswith(RANDOM):
+            weights = str(random_weights(weights, Path(folder)))
+        report = run_benchmark(find_network(weights, device, precision), options)
     if as_json:
         console.result(json.dumps(report, indent=2))
     else:
         console.table(_table(report))
-    if plain and arithmetic == Precision.float32 and report["masks"]["differences"]:
+    if plain and report["options"]["precision"] == Precision.float32 and report["masks"]["differences"]:
         raise MgsegError("the masks of both forms differ, as they never should in float32")
 
 

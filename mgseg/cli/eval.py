@@ -16,7 +16,6 @@ from mgseg.errors import InputError
 
 if TYPE_CHECKING:
     from mgseg.evaluation.report import Report
-    from mgseg.segment.segmenter import SegmenterOptions
 
 _DATA, _RESULTS = "Data", "Results"
 
@@ -94,7 +93,7 @@ def evaluate(
         hint = "--output, --resume, --overwrite, --no-score"
         raise typer.BadParameter("these belong to a run, and --results runs nothing", param_hint=hint)
     from mgseg.data.catalog import find_split
-    from mgseg.evaluation.evaluate import Files, evaluate_split
+    from mgseg.evaluation.evaluate import Files, evaluate_masks, evaluate_split
 
     found = find_split(dataset, split or ("val" if dataset.startswith("davis") else "valid"), data)
     if names := [*(sequence or []), *(_read_names(sequence_list) if sequence_list else [])]:
@@ -102,20 +101,22 @@ def evaluate(
     label = f"{found.dataset}_{found.name}"
     masks = None if results else output or Path(f"{label}_masks")
     archive = archive or (None if found.has_truth or no_score else Path(f"{label}.zip"))
+    scoring: Any = {"score": not no_score, "workers": workers or _num_cores()}
     with _Progress() as progress:
-        report = evaluate_split(
-            found,
-            options=None if results else _segmenter_options(size, memory_every, memory_size, flip),
-            weights=weights,
-            device=device,
-            precision=precision.value,
-            results=results,
-            files=Files(masks=masks, resume=resume, overwrite=overwrite, archive=archive, page=page),
-            score=not no_score,
-            shared=int(os.environ.get("WORLD_SIZE", 1)) > 1,
-            workers=workers or _num_cores(),
-            progress=progress,
-        )
+        if results:
+            report = evaluate_masks(found, results, archive=archive, page=page, progress=progress, **scoring)
+        else:
+            from mgseg.distributed import join
+            from mgseg.network import Network
+            from mgseg.segment.options import SegmenterOptions
+
+            files = Files(masks=masks, resume=resume, overwrite=overwrite, archive=archive, page=page)
+            options = SegmenterOptions(size, memory_every, memory_size, flip)
+            with join(device) as processes:
+                network = Network(weights, processes.device, precision)
+                report = evaluate_split(
+                    found, network, options, files, processes=processes, progress=progress, **scoring
+                )
     if os.environ.get("RANK", "0") != "0":  # under torchrun the first process alone speaks
         return
     if not report.objects and not no_score:
@@ -129,12 +130,6 @@ def evaluate(
     for path in (masks, archive, page):
         if path:
             (console.message if report.objects or as_json or as_csv else console.result)(str(path))
-
-
-def _segmenter_options(size: int, memory_every: int, memory_size: int, flip: bool) -> "SegmenterOptions":
-    from mgseg.segment.segmenter import SegmenterOptions
-
-    return SegmenterOptions(size=size, memory_every=memory_every, memory_size=memory_size, flip=flip)
 
 
 def _read_names(path: Path) -> list[str]:

@@ -1,11 +1,14 @@
 """Options that more than one command has, declared once."""
 
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from mgseg.cli import console
+
+if TYPE_CHECKING:
+    from mgseg.network import Network
 
 _NETWORK = "Network"
 
@@ -45,14 +48,12 @@ MemorySize = Annotated[
 Flip = Annotated[bool, option("--flip", panel=_NETWORK, text="Average with the mirrored clip: twice the work.")]
 
 
-def name_weights(weights: str, device: str) -> str:
-    """Resolve "auto", and say in one line which weights it stands for on the device."""
-    from mgseg.device import find_device
-    from mgseg.weights import AUTO, choose_weights
+def find_network(weights: str, device: str, precision: Precision) -> "Network":
+    """Find the network, and say in one line which weights "auto" stands for on the device."""
+    from mgseg.network import Network
+    from mgseg.weights import AUTO
 
-    if weights != AUTO:
-        return weights
-    place = find_device(device)
-    name = choose_weights(place.type)
-    console.message(f"weights: {name}, for {place.type}; others by --weights (mgseg weights list)")
-    return name
+    network = Network(weights, device, precision.value)
+    if weights == AUTO:
+        console.message(f"weights: {network.name}, for {network.device.type}; others by --weights (mgseg weights list)")
+    return network

@@ -17,7 +17,7 @@ from mgseg.cli.options import (
     Precision,
     Size,
     Weights,
-    name_weights,
+    find_network,
     option,
 )
 
@@ -143,17 +143,15 @@ def segment(
     from mgseg.segment.segmenter import SegmenterOptions
 
     folder = None if no_masks else output or Path(f"{clip.resolve().stem}_masks")
-    weights = name_weights(weights, device)
+    network = find_network(weights, device, precision)
     with console.progress(clip.name) as progress:
         result = segment_clip(
             clip,
             given[0][1] if len(given) == 1 and given[0][0] is None else dict(given),
             Outputs(folder, overlay, scores, cut_outs, overwrite, resume),
+            network,
             span=Span(begin or 0, stop, both_ways),
             options=SegmenterOptions(size, memory_every, memory_size, flip),
-            weights=weights,
-            device=device,
-            precision=precision,
             clean_masks=clean_mask,
             resize_masks=resize_mask,
             zero_is_background=zero_is_background,

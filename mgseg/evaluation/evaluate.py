@@ -1,7 +1,7 @@
-"""Evaluation of a split: segment and score it, or score masks that are there already."""
+"""Evaluation of a split: segment it and score the masks, or score masks that are there already."""
 
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -17,9 +17,8 @@ from mgseg.evaluation.report import Report
 from mgseg.evaluation.submission import write_submission
 
 if TYPE_CHECKING:  # torch is not needed to score given masks, and takes long to load
-    import torch
-
-    from mgseg.model.network import MotionGuidedSTM
+    from mgseg.distributed import Processes
+    from mgseg.network import Network
     from mgseg.segment.segmenter import SegmenterOptions
 
 Progress = Callable[[str, int, int], None]
@@ -46,89 +45,103 @@ class Files:
 
 def evaluate_split(
     split: Split,
-    model: "MotionGuidedSTM | None" = None,
+    network: "Network | None" = None,
     options: "SegmenterOptions | None" = None,
-    *,
-    weights: str | Path = "auto",
-    device: "torch.device | str | None" = None,
-    precision: str | None = None,
-    sequences: Iterable[str] | None = None,
-    results: Path | None = None,
     files: Files | None = None,
+    *,
     score: bool = True,
-    shared: bool = False,
+    processes: "Processes | None" = None,
     workers: int = 1,
     progress: Progress | None = None,
 ) -> Report:
-    """Segment a split and score the masks, or score masks that are there.
+    """Segment a split, then score the masks: `run_split`, then `evaluate_masks`.
 
     Args:
         split: from `catalog.find_split`.
-        model: the network; loaded from `weights` by default.
+        network: what segments; by default `Network()`. Its weights are loaded when all else is checked.
         options: of the Segmenter.
-        weights: a released name, a file, or "auto"; used where no model is given.
-        device: where the network runs; by default the model's, or the best there is.
-        precision: in place of the options', or "auto" for what suits the device.
-        sequences: names of the sequences wanted; all by default.
-        results: folder of masks to score; nothing is segmented.
         files: what to write; nothing by default.
-        score: score where there is ground truth; False: only segment.
-        shared: share the sequences out over torch.distributed's default group, made from torchrun's variables if
-            need be; its first process alone scores. Needs a folder of masks that all of them see.
-        workers: processes that score; with more than 1, a script that calls this needs the usual
-            `if __name__ == "__main__":`.
+        score, workers: see `evaluate_masks`.
+        processes: from `distributed.join`; they share the sequences out, and the first one alone scores. They need a
+            folder of masks that all of them see.
         progress: called with ("segment" or "score", frames done, frames in all).
 
     Returns:
         The report; without scores where nothing was scored.
 
     Raises:
-        MgsegError: a file of the dataset, a mask to be scored, the weights or an output is not as it must be. What
-            can be checked is checked before anything is segmented.
+        MgsegError: a file of the dataset, the weights or an output is not as it must be. What can be checked is
+            checked before anything is segmented.
     """
-    split = split if sequences is None else split.only(sequences)
-    files = files or Files()
-    score = score and split.has_truth
-    _check(split, files, score)
-    to_segment, to_score = (partial(progress, step) if progress else None for step in ("segment", "score"))
-    with ExitStack() as exits:
-        if results is not None:
-            report = Report(_settings(split, read_run(results)))
-        else:
-            from mgseg.evaluation.inference import run_split
+    from mgseg.evaluation.inference import run_split
 
-            results = files.masks or Path(exits.enter_context(tempfile.TemporaryDirectory(prefix="mgseg-")))
-            run, is_first = run_split(
-                split,
-                results,
-                model,
-                options,
-                weights=weights,
-                device=device,
-                precision=precision,
-                resume=files.resume,
-                overwrite=files.overwrite,
-                shared=shared,
-                progress=to_segment,
-            )
-            report = Report(_settings(split, run))
-            if not is_first:
-                return report
-        if score:
-            objects, notes = score_split(split, results, workers=workers, progress=to_score)
-            report = Report(report.settings, objects, notes)
-        if files.archive:
-            write_submission(split, results, files.archive)
-        if files.page:
-            write_page(report, split, results, files.page)
+    files = files or Files()
+    _check(split, files.archive, files.page, score)
+    with ExitStack() as exits:
+        masks = files.masks or Path(exits.enter_context(tempfile.TemporaryDirectory(prefix="mgseg-")))
+        record = run_split(
+            split,
+            masks,
+            network,
+            options,
+            resume=files.resume,
+            overwrite=files.overwrite,
+            processes=processes,
+            progress=partial(progress, "segment") if progress else None,
+        )
+        if processes and not processes.is_main:
+            return Report(_settings(split, record))
+        return evaluate_masks(
+            split, masks, archive=files.archive, page=files.page, score=score, workers=workers, progress=progress
+        )
+
+
+def evaluate_masks(
+    split: Split,
+    masks: Path,
+    *,
+    archive: Path | None = None,
+    page: Path | None = None,
+    score: bool = True,
+    workers: int = 1,
+    progress: Progress | None = None,
+) -> Report:
+    """Score masks that are there.
+
+    Args:
+        split: from `catalog.find_split`.
+        masks: folder of the masks, `SEQUENCE/FRAME.png`.
+        archive, page: see `Files`.
+        score: whether to score where there is ground truth.
+        workers: processes that score; with more than 1, a script that calls this needs the usual
+            `if __name__ == "__main__":`.
+        progress: called with ("score", frames done, frames in all).
+
+    Returns:
+        The report; without scores where nothing was scored.
+
+    Raises:
+        MgsegError: a file of the dataset, a mask or an output is not as it must be.
+    """
+    _check(split, archive, page, score)
+    report = Report(_settings(split, read_run(masks)))
+    if score and split.has_truth:
+        objects, notes = score_split(
+            split, masks, workers=workers, progress=partial(progress, "score") if progress else None
+        )
+        report = Report(report.settings, objects, notes)
+    if archive:
+        write_submission(split, masks, archive)
+    if page:
+        write_page(report, split, masks, page)
     return report
 
 
-def _check(split: Split, files: Files, score: bool) -> None:
+def _check(split: Split, archive: Path | None, page: Path | None, score: bool) -> None:
     """Refuse what would else be found out after hours."""
-    if score:
+    if score and split.has_truth:
         frame_pairs(split, Path())
-    for path in (files.archive, files.page):
+    for path in (archive, page):
         if path and not path.resolve().parent.is_dir():
             raise OutputError(f"cannot write {path}: there is no folder {path.parent}")
 

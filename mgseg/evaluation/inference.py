@@ -1,21 +1,18 @@
 """Segmenting the sequences of a split into a folder of masks: resumable by sequence, shared out over processes."""
 
-import os
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, replace
-from datetime import timedelta
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 import numpy as np
 import torch
-import torch.distributed as dist
 from numpy.typing import NDArray
 
 from mgseg.data.catalog import Split, VideoSequence
-from mgseg.device import find_device, find_precision
+from mgseg.distributed import Processes
 from mgseg.errors import DatasetError, OutputError
 from mgseg.evaluation.provenance import code_version, read_run, write_run
 from mgseg.evaluation.scoring import ids_of
@@ -23,11 +20,9 @@ from mgseg.files.masks import VOID, read_index_map, write_mask
 from mgseg.files.threads import WriteBehind, read_ahead
 from mgseg.files.video import Frame, read_frames
 from mgseg.files.whole_file import PART
-from mgseg.model.network import MotionGuidedSTM
+from mgseg.network import Network
 from mgseg.segment.segmenter import Segmenter, SegmenterOptions
-from mgseg.weights import AUTO, choose_weights, find_weights, load_model, sha256_of
 
-PATIENCE = timedelta(days=2)  # for the process with the longest share
 INCIDENTAL = {"device", "processes", "torch", "mgseg", "commit", "speed"}  # may differ where a run is resumed
 
 
@@ -49,17 +44,14 @@ class Speed:
 def run_split(
     split: Split,
     output: Path,
-    model: MotionGuidedSTM | None = None,
+    network: Network | None = None,
     options: SegmenterOptions | None = None,
     *,
-    weights: str | Path = AUTO,
-    device: torch.device | str | None = None,
-    precision: str | None = None,
     resume: bool = False,
     overwrite: bool = False,
-    shared: bool = False,
+    processes: Processes | None = None,
     progress: Callable[[int, int], None] | None = None,
-) -> tuple[dict[str, Any], bool]:
+) -> dict[str, Any]:
     """Segment each sequence of a split from its given masks into `output/SEQUENCE/FRAME.png`.
 
     An object is given in the first frame whose annotation shows it. A sequence's folder appears whole or not at
@@ -68,59 +60,51 @@ def run_split(
     Args:
         split: what to segment.
         output: folder of the results, made if need be.
-        progress: called with (frames done, frames in all) of this process.
+        network, options, processes: see `evaluate.evaluate_split`.
         resume, overwrite: see `evaluate.Files`.
-        model, options, weights, device, precision, shared: see `evaluate.evaluate_split`.
+        progress: called with (frames done, frames in all) of this process.
 
     Returns:
-        The record of the run, which `output` keeps as well, and whether this is its first process.
+        The record of the run, which `output` keeps as well.
 
     Raises:
         OutputError: there are results already, or other ones than `resume` needs; the folder cannot be written.
         DatasetError: a picture or mask is missing or of another size.
     """
-    rank, processes = _join() if shared else (0, 1)
-    if model and device is None:
-        place = model.mean.device
-    else:
-        place = find_device(_own_device(str(device or "auto")) if shared else str(device or "auto"))
-    options = options or SegmenterOptions()
-    options = replace(options, precision=find_precision(precision or options.precision, place))
-    path = None if model else find_weights(choose_weights(place.type) if weights == AUTO else weights)
-    record = _record(split, path, options, place, processes)
+    network, options = network or Network(), options or SegmenterOptions()
+    processes = processes or Processes(0, 1, network.device)
+    record = _record(split, network, options, processes.world_size)
     plan: list[list[str]] = []
-    if rank == 0:
-        plan = _share(_prepare(split, output, record, resume=resume, overwrite=overwrite), processes)
-    plan = _from_first(plan) if shared else plan
-    mine = split.only(plan[rank]).sequences
-    total, done, network, start = sum(len(sequence.frames) for sequence in mine), 0, 0.0, perf_counter()
+    if processes.is_main:
+        plan = _share(_prepare(split, output, record, resume=resume, overwrite=overwrite), processes.world_size)
+    mine = split.only(processes.from_main(plan)[processes.rank]).sequences
+    total, done, in_network, start = sum(len(sequence.frames) for sequence in mine), 0, 0.0, perf_counter()
     if mine:
-        segmenter = Segmenter(model or load_model(path or weights, place, options.precision), options, place)
+        segmenter = Segmenter(network, options)
         start = perf_counter()
     for sequence in mine:
         for seconds in _run_sequence(sequence, segmenter, output, any_id=split.single_object):
-            network, done = network + seconds, done + 1
+            in_network, done = in_network + seconds, done + 1
             if progress:
                 progress(done, total)
-    speed = Speed(done, network, perf_counter() - start)
-    speed = _gather(speed, processes) if shared else speed
+    speed = _join(processes.gather(Speed(done, in_network, perf_counter() - start)))
     if speed.frames:
         record["speed"] = speed.to_dict()
-    if rank == 0:
+    if processes.is_main:
         write_run(output, record)
-    return record, rank == 0
+    return record
 
 
-def _record(
-    split: Split, path: Path | None, options: SegmenterOptions, place: torch.device, processes: int
-) -> dict[str, Any]:
+def _record(split: Split, network: Network, options: SegmenterOptions, processes: int) -> dict[str, Any]:
     """Return how masks are made."""
+    path, device = network.path, network.device
     return {
         "dataset": split.dataset,
         "split": split.name,
-        "weights": {"name": path.name, "sha256": sha256_of(path)} if path else None,
+        "weights": {"name": path.name, "sha256": network.sha256} if path else None,
         **{name: value for name, value in asdict(options).items() if name != "objects_at_once"},
-        "device": torch.cuda.get_device_name(place) if place.type == "cuda" else place.type,
+        "precision": network.precision,
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         "processes": processes,
         "torch": torch.__version__,
         **code_version(),
@@ -158,31 +142,10 @@ def _share(sequences: list[VideoSequence], processes: int) -> list[list[str]]:
     return plan
 
 
-def _join() -> tuple[int, int]:
-    """Return rank and number of the processes; the group is made from torchrun's variables if there is none."""
-    if not dist.is_initialized():
-        dist.init_process_group("gloo", timeout=PATIENCE)
-    return dist.get_rank(), dist.get_world_size()
-
-
-def _own_device(name: str) -> str:
-    """Give each of a machine's processes another CUDA device, where no particular one was asked for."""
-    place = find_device(name)
-    return f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if place.type == "cuda" and place.index is None else name
-
-
-def _from_first(plan: list[list[str]]) -> list[list[str]]:
-    """Return the first process's plan, the same for all even while sequences are being finished."""
-    box: list[Any] = [plan]
-    dist.broadcast_object_list(box)
-    return list(box[0])
-
-
-def _gather(speed: Speed, processes: int) -> Speed:
-    speeds: list[Any] = [None] * processes
-    dist.all_gather_object(speeds, speed)
-    frames, network = sum(s.frames for s in speeds), sum(s.network_seconds for s in speeds)
-    return Speed(frames, network, max(s.seconds for s in speeds), processes)
+def _join(speeds: list[Speed]) -> Speed:
+    """Join the speeds of processes that ran at the same time."""
+    frames, in_network = sum(s.frames for s in speeds), sum(s.network_seconds for s in speeds)
+    return Speed(frames, in_network, max(s.seconds for s in speeds), len(speeds))
 
 
 def _run_sequence(sequence: VideoSequence, segmenter: Segmenter, output: Path, *, any_id: bool) -> Iterator[float]:

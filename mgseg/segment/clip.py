@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Mapping
 from contextlib import closing
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from fractions import Fraction
 from math import ceil
 from pathlib import Path
@@ -12,19 +12,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mgseg.device import find_device, find_precision
 from mgseg.errors import DeviceError, InputError, MgsegError
 from mgseg.files.masks import DAVIS_PALETTE
 from mgseg.files.threads import WriteBehind, read_ahead
 from mgseg.files.video import ClipInfo, Frame, probe, read_backward, read_frames
-from mgseg.model.network import MotionGuidedSTM
+from mgseg.network import Network
 from mgseg.outputs.results import Results
 from mgseg.outputs.table import Outputs
 from mgseg.outputs.writer import Segmented, Target
 from mgseg.segment.given_masks import GivenMasks, MaskSource
 from mgseg.segment.resume import Found, Settings, check_settings, to_note
 from mgseg.segment.segmenter import Segmenter, SegmenterOptions
-from mgseg.weights import load_model
 
 Mask = NDArray[np.uint8]
 OnMask = Callable[[int, Mask], None]
@@ -91,13 +89,10 @@ def segment_clip(
     clip: str | Path,
     masks: MaskSource | Mapping[int | None, MaskSource],
     outputs: Outputs | None = None,
+    network: Network | None = None,
     *,
     span: Span | None = None,
     options: SegmenterOptions | None = None,
-    weights: str | Path = "auto",
-    model: MotionGuidedSTM | None = None,
-    device: str = "auto",
-    precision: str | None = None,
     clean_masks: bool = False,
     resize_masks: bool = False,
     zero_is_background: bool = False,
@@ -111,12 +106,9 @@ def segment_clip(
         masks: for the first frame, by frame number, or a folder; see `GivenMasks`. Later ones add objects or
             correct known ones.
         outputs: what to write.
+        network: what segments; by default `Network()`. Its weights are loaded when all else is checked.
         span: which frames. Those before the first mask stay without, unless `span.both_ways`.
         options: of the segmenter.
-        weights: a released name or a file; loaded when all else is checked.
-        model: in place of weights.
-        device: "auto", "cpu", "cuda", "cuda:N" or "mps".
-        precision: in place of the options'; "auto" for what suits the device.
         clean_masks: repair masks with smooth edges or specks, which are refused otherwise.
         resize_masks: scale masks of another size to the clip's, which are refused otherwise.
         zero_is_background: 0 in a later mask says background; otherwise it says nothing, and what was predicted stays.
@@ -127,6 +119,7 @@ def segment_clip(
         What was done. If the clip breaks off after some frames, the result's `problem` says so.
     """
     clip, outputs, span = Path(clip), outputs or Outputs(), span or Span()
+    network, options = network or Network(), options or SegmenterOptions()
     info = probe(clip)
     given = GivenMasks(
         masks,
@@ -139,30 +132,27 @@ def segment_clip(
     )
     results = Results(outputs, Target(info, given.palette or DAVIS_PALETTE, _count(info, span, None)))
     results.check(clip, *given.paths, *(path.parent for path in given.paths))
-    place = find_device(device)
-    options = options or SegmenterOptions()
-    options = replace(options, precision=find_precision(precision or options.precision, place))
-    segmenter = Segmenter(model or load_model(weights, place, options.precision), options, place)
-    settings = _settings(info, given, results, span, segmenter)
+    settings = _settings(info, given, results, span, network, options)
     found_in = outputs.places["masks"] if outputs.resume else None
     if found_in:
         check_settings(found_in, settings)
+    segmenter = Segmenter(network, options)
     return _Run(info, given, results, span, segmenter, settings, found_in, on_mask, progress).run()
 
 
-def _settings(info: ClipInfo, given: GivenMasks, results: Results, span: Span, segmenter: Segmenter) -> Settings:
+def _settings(
+    info: ClipInfo, given: GivenMasks, results: Results, span: Span, network: Network, options: SegmenterOptions
+) -> Settings:
     """All that decides what stands in the masks, and which pictures stand beside them."""
-    options = asdict(segmenter.options)
-    del options["objects_at_once"]
-    weights = sum(float(parameter.detach().abs().sum()) for parameter in segmenter.model.parameters())
     return {
         "clip": f"{info.path.name}, {info.width}x{info.height}",
         "given masks": given.checksum,
         "zero is background": given.zero_is_background,
         "start": str(span.start),
-        "weights": f"{weights:.6g}",  # six digits stand against another machine's rounding
+        "weights": network.sha256[:16],
+        "precision": network.precision,
         **results.settings,
-        **options,
+        **{name: value for name, value in asdict(options).items() if name != "objects_at_once"},
     }
 
 

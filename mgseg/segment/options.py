@@ -2,8 +2,6 @@
 
 from dataclasses import dataclass
 
-from mgseg.device import PRECISIONS
-
 
 @dataclass(frozen=True)
 class SegmenterOptions:
@@ -14,8 +12,6 @@ class SegmenterOptions:
         memory_every: every how many frames one is kept in memory.
         memory_size: how many of those are kept at most, beside given masks and the previous frame; 0: no bound.
         flip: average with the mirrored clip; twice the work.
-        precision: "float32", "bfloat16", "float16" or "int8", of the network's arithmetic; a model for int8 is loaded
-            with `load_model(..., precision="int8")`.
         objects_at_once: how many objects go through the network together; bounds memory, not results. None: eight;
             on a CPU one, which for three objects takes half the memory and a thirtieth more time.
     """
@@ -24,24 +20,26 @@ class SegmenterOptions:
     memory_every: int = 5
     memory_size: int = 10
     flip: bool = False
-    precision: str = "float32"
     objects_at_once: int | None = None
 
     def __post_init__(self) -> None:
-        if self.precision not in PRECISIONS:
-            raise ValueError(f"precision {self.precision!r}: expected one of {', '.join(PRECISIONS)}")
         if self.size < 0 or self.memory_size < 0:
             raise ValueError("size and memory_size must be 0 or more")
         if self.memory_every < 1 or (self.objects_at_once is not None and self.objects_at_once < 1):
             raise ValueError("memory_every and objects_at_once must be 1 or more")
 
-    def with_less_memory(self, shorter_side: int) -> str:
-        """Say which settings need less memory than these, for a clip whose shorter side the network saw so large."""
+    def with_less_memory(self, shorter_side: int, precision: str) -> str:
+        """Say which settings need less memory than these and this precision.
+
+        Args:
+            shorter_side: of the clip as the network saw it, in pixels.
+            precision: of the network.
+        """
         size = max(16, int(shorter_side / 2**0.5) // 16 * 16)  # memory goes with the number of pixels
         ways = [f"--size {size} takes about half as much"]
         if self.memory_size != 1:
             ways.append(f"--memory-size {self.memory_size // 2 or 5}")
-        if self.precision == "float32":
+        if precision == "float32":
             ways.append("--precision float16")
         if self.flip:
             ways.append("no --flip")

@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from mgseg.device import INT8, PRECISIONS, denormals_as_zero, is_out_of_memory
+from mgseg.device import denormals_as_zero, is_out_of_memory
 from mgseg.errors import DeviceError, InputError
 from mgseg.files.masks import VOID, object_ids
 from mgseg.model.decoder import joint_probabilities
-from mgseg.model.fast.int8 import is_int8
 from mgseg.model.memory import CHUNK_ELEMENTS, MemoryBank
-from mgseg.model.network import MotionGuidedSTM, other_objects, pad_to_stride, unpad
+from mgseg.model.network import other_objects, pad_to_stride, unpad
+from mgseg.network import Network
 from mgseg.segment.options import SegmenterOptions as SegmenterOptions  # its public place
 from mgseg.segment.scaling import argmax_at, network_size, resize
 
@@ -47,29 +47,20 @@ class Segmenter:
     """Segments one clip, or one after another: `start` begins a new one, `step` takes its next frame.
 
     Args:
-        model: the network; it is moved to the device and set to evaluation mode.
+        network: what segments; by default `Network()`. Its weights are loaded here.
         options: see `SegmenterOptions`.
-        device: where to run; the model's own device by default.
 
     Raises:
         DeviceError: in `start` and `step`, when the device's memory does not suffice, or float16's range.
-        InputError: in `start` and `step`, for a frame or mask of another shape, type or size; here, where the model is
-            of int8 and the options are not, or the other way round.
+        InputError: in `start` and `step`, for a frame or mask of another shape, type or size.
+        WeightsError: here, for weights that cannot be loaded.
     """
 
-    def __init__(
-        self,
-        model: MotionGuidedSTM,
-        options: SegmenterOptions | None = None,
-        device: torch.device | str | None = None,
-    ) -> None:
+    def __init__(self, network: Network | None = None, options: SegmenterOptions | None = None) -> None:
         self.options = options or SegmenterOptions()
-        if is_int8(model) != (self.options.precision == INT8):
-            found = "is" if is_int8(model) else "is not"
-            hint = 'load_model(..., precision="int8") goes with SegmenterOptions(precision="int8"), and neither without'
-            raise InputError(f"the precision is {self.options.precision}, but the model {found} one of int8", hint)
-        self.device = torch.device(device) if device is not None else model.mean.device
-        self.model = model.to(self.device).eval()
+        self.network = network or Network()
+        self.device = self.network.device
+        self.model = self.network.model
         self._at_once = self.options.objects_at_once or (1 if self.device.type == "cpu" else 8)
         self._max_elements = CHUNK_ELEMENTS
         self._objects: list[_Object] = []
@@ -205,10 +196,12 @@ class Segmenter:
             if not is_out_of_memory(error):
                 raise
             message = f"the memory of {self.device} does not suffice for {len(objects)} object(s), even one by one"
-            raise DeviceError(message, self.options.with_less_memory(min(self._network_size))) from error
+            raise DeviceError(
+                message, self.options.with_less_memory(min(self._network_size), self.network.precision)
+            ) from error
 
     def _compute(self, work: Callable[[], T]) -> T:
-        dtype = PRECISIONS[self.options.precision]
+        dtype = self.network.dtype
         autocast = torch.autocast(self.device.type, dtype=dtype, enabled=dtype != torch.float32)
         with torch.inference_mode(), autocast, denormals_as_zero():
             return work()
@@ -262,7 +255,7 @@ class Segmenter:
                 )
             logits.append(self.model.decode(query, torch.cat(readouts, dim=1)))
         prob = joint_probabilities(torch.cat(logits, dim=1))
-        if self.options.precision == "float16" and not prob.isfinite().all():
+        if self.network.precision == "float16" and not prob.isfinite().all():
             hint = "--precision bfloat16 and float32 have room for them"
             raise DeviceError("these weights lead to numbers that float16 has no room for (beyond 65504)", hint)
         return (prob[:1] + prob[1:].flip(-1)) / 2 if self.options.flip else prob

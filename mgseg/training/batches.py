@@ -16,8 +16,8 @@ from torch.utils.data import DataLoader, Dataset
 from mgseg.data.clips import Clips, Videos
 from mgseg.data.scene import ClipBatch, ClipRequest, Scene, render
 from mgseg.data.stills import Stills
+from mgseg.distributed import Processes
 from mgseg.errors import MgsegError
-from mgseg.training.distributed import Processes
 from mgseg.training.stages import StageConfig
 
 Source = Stills | Clips

@@ -11,10 +11,10 @@ from mgseg.data.clips import Clips, Videos
 from mgseg.data.layouts import LAYOUTS
 from mgseg.data.stills import Stills
 from mgseg.data.transforms import CLIPS, STILLS, STM_CLIPS, STM_STILLS
+from mgseg.distributed import Processes
 from mgseg.errors import DatasetError
 from mgseg.model.fast.winograd import use_winograd
 from mgseg.model.network import PRESETS, MotionGuidedSTM
-from mgseg.training.distributed import Processes
 from mgseg.training.stages import StageConfig
 from mgseg.training.updater import Precision
 from mgseg.weights import load_network, load_trunk

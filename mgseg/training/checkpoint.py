@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from mgseg.errors import WeightsError
-from mgseg.weights import read_checkpoint
+from mgseg.weights import TRAINING, read_checkpoint
 
 _PATTERN = "checkpoint-*.pth"
 
@@ -32,6 +32,6 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         WeightsError: it is damaged, or holds weights alone.
     """
     content = read_checkpoint(path)
-    if "training" not in content:
+    if TRAINING not in content:
         raise WeightsError(f"{path} holds no state of a training", "start from it with --init instead")
     return content

@@ -15,12 +15,12 @@ from typing import Any
 import torch
 
 from mgseg.device import denormals_as_zero
+from mgseg.distributed import Processes, join
 from mgseg.errors import MgsegError, OutputError
 from mgseg.segment.segmenter import SegmenterOptions
 from mgseg.training.batches import Drawing, StepPlan, plan_step
 from mgseg.training.build import Sources, TrainOptions, build_model, build_sources, count_workers
 from mgseg.training.checkpoint import checkpoint_path, drop_old, find_checkpoint, load_checkpoint
-from mgseg.training.distributed import Processes, join
 from mgseg.training.log import Record, RunLog
 from mgseg.training.pictures import Picture, draw_curve, draw_predictions
 from mgseg.training.schedule import Clock
@@ -28,7 +28,7 @@ from mgseg.training.stages import StageConfig
 from mgseg.training.updater import Updater
 from mgseg.training.validation import validate
 from mgseg.training.work import ClipWork, VideoWork
-from mgseg.weights import save_weights
+from mgseg.weights import TRAINING, save_weights
 
 Notify = Callable[[Record], None]
 
@@ -67,6 +67,7 @@ def train_stage(config: StageConfig, options: TrainOptions, notify: Notify = lam
         MgsegError: the data, the weights to start from, the folder or the device cannot be used.
     """
     with join(options.device) as processes, _signals() as stopped, denormals_as_zero():
+        torch.backends.cudnn.benchmark = True  # crops have few sizes
         return _Run(config, options, processes, notify).train(stopped)
 
 
@@ -86,7 +87,7 @@ class _Run:
         state: dict[str, Any] = {}
         if found:
             checkpoint = load_checkpoint(found)
-            state = checkpoint["training"]
+            state = checkpoint[TRAINING]
             _check_same(found, "stage", state["stage"]["stage"], config.stage)
             _check_same(found, "network", checkpoint["config"], asdict(model.config))
             self.updater.load(state["updater"], checkpoint["state_dict"])
@@ -155,9 +156,9 @@ class _Run:
         began = time.monotonic()
         scores = None
         if self.held_out:
-            options = SegmenterOptions(size=self.options.validate_size, precision=self.options.precision)
-            masks, shared = self.options.out / "validation", self.processes.world_size > 1
-            scores = validate(self.updater.average, self.held_out, options, masks, shared)
+            options, masks = SegmenterOptions(size=self.options.validate_size), self.options.out / "validation"
+            model, precision = self.updater.average, self.options.precision
+            scores = validate(model, precision, self.held_out, options, masks, self.processes)
         if scores:
             self._write("validation", score=scores.mean, sequences=scores.sequences)
             if scores.mean == max(self._scores()):
@@ -177,7 +178,7 @@ class _Run:
             "stage": _as_json(asdict(self.config)),
             "updater": self.updater.state(),
         }
-        self._save_weights(path, {"training": state})
+        self._save_weights(path, {TRAINING: state})
         drop_old(self.options.out, self.options.keep)
         self._last_save = time.monotonic()
         return path

@@ -7,9 +7,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from mgseg.distributed import Processes
 from mgseg.errors import MgsegError
 from mgseg.model.network import MotionGuidedSTM
-from mgseg.training.distributed import Processes
 from mgseg.training.schedule import rate_factor
 from mgseg.training.stages import StageConfig
 

@@ -5,8 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mgseg.data.catalog import Split
+from mgseg.distributed import Processes
 from mgseg.evaluation.evaluate import Files, evaluate_split
 from mgseg.model.network import MotionGuidedSTM
+from mgseg.network import Network
 from mgseg.segment.segmenter import SegmenterOptions
 
 
@@ -24,16 +26,22 @@ class Scores:
 
 
 def validate(
-    model: MotionGuidedSTM, held_out: Sequence[Split], options: SegmenterOptions, masks: Path, shared: bool
+    model: MotionGuidedSTM,
+    precision: str,
+    held_out: Sequence[Split],
+    options: SegmenterOptions,
+    masks: Path,
+    processes: Processes,
 ) -> Scores | None:
     """Segment and score the held-out sequences.
 
     Args:
         model: on its device; left in the mode that it was in.
+        precision: of the arithmetic.
         held_out: one sequence or more.
         options: of the Segmenter.
         masks: folder of the masks, one in it for each dataset; those of the validation before are replaced.
-        shared: the processes of the run share the sequences out; all of them call this.
+        processes: of the run; they share the sequences out, and all of them call this.
 
     Returns:
         The scores; None on all processes but the first.
@@ -42,10 +50,11 @@ def validate(
         MgsegError: a sequence cannot be read, or the masks not be written.
     """
     training = model.training
+    network = Network.from_model(model, precision)
     sequences: dict[str, float] = {}
     for split in held_out:
         files = Files(masks=masks / split.dataset, overwrite=True)
-        report = evaluate_split(split, model, options, files=files, shared=shared)
+        report = evaluate_split(split, network, options, files, processes=processes)
         sequences |= {name: round(figures["J&F"], 5) for name, figures in report.sequences.items()}
     model.train(training)
     return Scores(round(sum(sequences.values()) / len(sequences), 5), sequences) if sequences else None

@@ -60,14 +60,14 @@ def resident() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
 
 
-def run(clip: Path, masks: dict[int, Any], model: Any, num_frames: int) -> Iterator[int]:
+def run(clip: Path, masks: dict[int, Any], network: Any, num_frames: int) -> Iterator[int]:
     """Follow the objects, forgetting each after its life; yields the resident memory."""
     from mgseg.files.masks import write_mask
     from mgseg.files.threads import WriteBehind, read_ahead
     from mgseg.files.video import read_frames
     from mgseg.segment.segmenter import Segmenter
 
-    segmenter = Segmenter(model)
+    segmenter = Segmenter(network)
     with WriteBehind() as sink:
         for frame in read_ahead(read_frames(clip)):
             given = masks.get(frame.index)
@@ -79,14 +79,14 @@ def run(clip: Path, masks: dict[int, Any], model: Any, num_frames: int) -> Itera
     assert frame.index == num_frames - 1
 
 
-def run_whole(clip: Path, mask: Any, model: Any) -> list[int]:
+def run_whole(clip: Path, mask: Any, network: Any) -> list[int]:
     """Segment the clip as the command does; returns the resident memory at each frame."""
     from mgseg.outputs.table import Outputs
     from mgseg.segment.clip import segment_clip
 
     seen: list[int] = []
     outputs = Outputs(clip.parent, overlay=clip.parent / "overlay.mkv", cut_outs=clip.parent / "cut_outs")
-    segment_clip(clip, mask, outputs, model=model, device="cpu", on_mask=lambda *_: seen.append(resident()))
+    segment_clip(clip, mask, outputs, network, on_mask=lambda *_: seen.append(resident()))
     return seen
 
 
@@ -101,7 +101,7 @@ def main() -> None:
     import torch
 
     import mgseg.files.masks
-    from mgseg.weights import load_model
+    from mgseg.network import Network
 
     torch.set_num_threads(1)
     if args.write_ms:
@@ -115,8 +115,8 @@ def main() -> None:
     args.folder.mkdir(parents=True, exist_ok=True)
     clip = args.folder / "long.mp4"
     masks = make(clip, args.frames)
-    model = load_model(args.weights, "cpu")
-    seen = run_whole(clip, masks[0], model) if args.whole else list(run(clip, masks, model, args.frames))
+    network = Network(args.weights, "cpu")
+    seen = run_whole(clip, masks[0], network) if args.whole else list(run(clip, masks, network, args.frames))
     seen = seen[WARM_UP:]
     came = 1 if args.whole else len(masks)
     went = 0 if args.whole else came - len(alive(args.frames - 1))

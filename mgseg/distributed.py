@@ -10,13 +10,15 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import TypeVar
 
 import torch
 from torch import distributed, nn
 
 from mgseg.device import find_device
 
-_PATIENCE = timedelta(hours=2)  # one process validates while the others wait
+_PATIENCE = timedelta(days=2)  # for the process with the longest share of an evaluation
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,22 @@ class Processes:
     @property
     def is_main(self) -> bool:
         return self.rank == 0
+
+    def from_main(self, value: T) -> T:
+        """The first process's value, on every process."""
+        if self.world_size == 1:
+            return value
+        values = [value]
+        distributed.broadcast_object_list(values, group=self._cpu_group)
+        return values[0]
+
+    def gather(self, value: T) -> list[T]:
+        """The values of all processes, by rank, on every process."""
+        if self.world_size == 1:
+            return [value]
+        values = [value] * self.world_size
+        distributed.all_gather_object(values, value, group=self._cpu_group)
+        return values
 
     def furthest(self, *values: float) -> list[float]:
         """The maximum of each value over the processes; on the CPU, so that no device is waited for."""
@@ -67,7 +85,7 @@ def join(device: str = "auto") -> Iterator[Processes]:
     """Join the run's other processes, as torchrun's environment names them, and leave them at the end.
 
     Args:
-        device: see `device.find_device`; torchrun's processes have each their own CUDA device.
+        device: see `device.find_device`; for "auto" and "cuda" each of torchrun's processes gets its own CUDA device.
 
     Raises:
         DeviceError: it is absent.
@@ -76,9 +94,9 @@ def join(device: str = "auto") -> Iterator[Processes]:
     rank = int(os.environ.get("RANK", "0"))
     chosen = find_device(device)
     if chosen.type == "cuda":
-        chosen = torch.device("cuda", int(os.environ.get("LOCAL_RANK", chosen.index or 0)))
+        if ":" not in device:  # no particular one was asked for
+            chosen = find_device(f"cuda:{os.environ.get('LOCAL_RANK', 0)}")
         torch.cuda.set_device(chosen)
-        torch.backends.cudnn.benchmark = True  # crops have few sizes
     if world_size == 1:
         yield Processes(0, 1, chosen)
         return

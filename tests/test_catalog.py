@@ -168,3 +168,20 @@ def test_an_empty_list_is_refused(davis):
     (davis / "ImageSets" / "2017" / "val.txt").write_text("\n")
     with pytest.raises(DatasetError, match="lists no sequence"):
         find_split("davis17", "val", davis)
+
+
+def test_folders_of_editors_and_archives_are_no_sequences(davis):
+    shutil.rmtree(davis / "ImageSets")
+    for name in (".ipynb_checkpoints", "__MACOSX", "@eaDir"):
+        shutil.copytree(davis / "Annotations" / "480p" / "bear", davis / "Annotations" / "480p" / name)
+    assert find_split(str(davis), "all", None).names == ("bear", "cow")
+
+
+def test_masks_may_have_names_in_upper_case_and_lists_a_byte_order_mark(davis, youtube):
+    for path in davis.glob("Annotations/480p/*/*.png"):
+        path.rename(path.with_suffix(".PNG"))
+    for path in (davis / "ImageSets" / "2017" / "val.txt", youtube / "valid" / "meta.json"):
+        path.write_text(path.read_text(), encoding="utf-8-sig")
+    split = find_split("davis17", "val", davis)
+    assert [len(sequence.masks) for sequence in split.sequences] == [4, 5]
+    assert find_split("youtube-vos-2019", "valid", youtube).names == ("0a", "0b")

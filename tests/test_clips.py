@@ -90,8 +90,14 @@ def test_single_object_joins_all_positive_ids(tmp_path: Path) -> None:
     source = clips(tmp_path, "bear", single_object=True)
     batch = render([source.draw(np.random.default_rng(0), ClipRequest(2, 3, 32, 5))], "cpu")
     assert (batch.masks[0, 0] == 1).any()
-    with pytest.raises(DatasetError, match="no clip") as caught:  # 255 alone is no object
-        clips(tmp_path, "bear").draw(np.random.default_rng(0), ClipRequest(2, 3, 32, 5))
+
+
+def test_black_and_white_masks_show_an_object_but_in_datasets_that_say_otherwise(tmp_path: Path) -> None:
+    make_video(tmp_path, "bear", value=255)
+    mine = split(tmp_path, "bear")
+    assert Clips(mine).draw(np.random.default_rng(0), ClipRequest(2, 3, 32, 5)).name.startswith("bear/")
+    with pytest.raises(DatasetError, match="no clip") as caught:
+        Clips(replace(mine, dataset="davis17")).draw(np.random.default_rng(0), ClipRequest(2, 3, 32, 5))
     assert "255 is void" in str(caught.value.hint)
 
 

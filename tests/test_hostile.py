@@ -19,7 +19,6 @@ import mgseg.files.decoding
 import mgseg.files.pictures
 from mgseg.cli import app
 from mgseg.data.catalog import find_split
-from mgseg.data.reading import read_labels
 from mgseg.errors import DatasetError, InputError, MgsegError, WeightsError
 from mgseg.files.masks import read_index_map, read_mask, write_mask
 from mgseg.files.pictures import read_note, read_picture
@@ -43,7 +42,7 @@ def test_a_picture_that_claims_an_absurd_size_is_refused_before_memory_is_spent(
     path = tmp_path / "0.png"
     path.write_bytes(png(*size, zlib.compress(b"\0" * 1000)))
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    for read in (read_mask, read_picture, read_labels, read_index_map, read_note):
+    for read in (read_mask, read_picture, read_index_map, read_note):
         with pytest.raises(MgsegError):
             read(path)
     with pytest.raises(InputError):
@@ -56,7 +55,7 @@ def test_a_bomb_that_unfolds_to_more_than_it_claims_takes_no_memory(tmp_path: Pa
     path = tmp_path / "0.png"
     path.write_bytes(png(8, 8, zlib.compress(b"\0" * 2**27)))  # 128 kB that claim 8x8 and unfold to 128 MB
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    for read in (read_mask, read_picture, read_labels, read_index_map, read_note):
+    for read in (read_mask, read_picture, read_index_map, read_note):
         try:
             read(path)
         except MgsegError:

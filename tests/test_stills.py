@@ -11,11 +11,12 @@ import pytest
 import torch
 from PIL import Image
 
-from mgseg.data.layouts import find_pairs
+from mgseg.data.layouts import find_pairs, find_stills
 from mgseg.data.scene import ClipRequest, render
 from mgseg.data.stills import Stills
 from mgseg.data.transforms import STILLS, Augmentation
 from mgseg.errors import DatasetError
+from mgseg.files.masks import write_mask
 
 HEIGHT, WIDTH = 60, 80
 REQUEST = ClipRequest(num_frames=3, num_objects=2, size=64, max_skip=1)
@@ -137,7 +138,7 @@ def test_a_missing_or_unknown_folder_is_refused(tmp_path: Path) -> None:
         Stills(tmp_path / "nowhere")
     with pytest.raises(DatasetError, match="not a layout") as caught:
         Stills(tmp_path)
-    assert "images/, masks/" in (caught.value.hint or "")
+    assert "images/ and masks/" in (caught.value.hint or "")
     (tmp_path / "images").mkdir()
     (tmp_path / "masks").mkdir()
     with pytest.raises(DatasetError, match="no picture"):
@@ -152,7 +153,7 @@ def test_bad_pictures_are_named_with_their_reason_and_never_drawn(tmp_path: Path
     save(tmp_path / "images" / "empty.png", COLOURS[labels(0)])
     save(tmp_path / "masks" / "empty.png", labels(0) * 0)
     save(tmp_path / "images" / "void.png", COLOURS[labels(0)])
-    save(tmp_path / "masks" / "void.png", labels(0) * np.uint8(255))
+    write_mask(tmp_path / "masks" / "void.png", labels(0) * np.uint8(255))  # in DAVIS's palette 255 is not white
     save(tmp_path / "images" / "size.png", COLOURS[labels(0)])
     save(tmp_path / "masks" / "size.png", labels(0)[1:])
     save(tmp_path / "images" / "colour.png", COLOURS[labels(0)])
@@ -163,7 +164,7 @@ def test_bad_pictures_are_named_with_their_reason_and_never_drawn(tmp_path: Path
     assert "no object" in problems["empty"]
     assert "no object" in problems["void"]
     assert "its mask" in problems["size"]
-    assert "RGB" in problems["colour"]
+    assert "in colour" in problems["colour"]
     drawn = {stills.draw(np.random.default_rng(seed), REQUEST).name.split("/")[1] for seed in range(30)}
     assert drawn == {"000", "001", "002"}
     assert len(problems) == 6
@@ -279,3 +280,47 @@ def test_a_source_of_small_objects_alone_gives_the_largest_that_it_draws(tmp_pat
     save(tmp_path / "masks" / "0.png", small)
     cutout = Stills(tmp_path).draw_cutout(np.random.default_rng(0))
     assert cutout.mask.sum() == 240
+
+
+def test_black_and_white_masks_are_of_one_object(tmp_path: Path) -> None:
+    """As in `segment`. JPEG, which holds no ids, has masks of one object alone."""
+    save(tmp_path / "images" / "a.png", COLOURS[labels(0)])
+    save(tmp_path / "masks" / "a.png", labels(0) * np.uint8(255))
+    save(tmp_path / "images" / "b.png", COLOURS[labels(0)])
+    save(tmp_path / "masks" / "b.jpg", labels(0) * np.uint8(255))
+    for pair in find_pairs(tmp_path):
+        assert (pair.read()[1] == labels(0)).mean() > 0.995
+
+
+def test_pictures_and_masks_are_turned_as_their_exif_data_ask(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by 90 degrees
+    (tmp_path / "images").mkdir()
+    Image.fromarray(np.rot90(COLOURS[labels(0)]).copy()).save(tmp_path / "images" / "a.png", exif=exif)
+    save(tmp_path / "masks" / "a.png", labels(0))  # made in a viewer, which shows the picture upright
+    (pair,) = find_pairs(tmp_path)
+    picture, mask = pair.read()
+    np.testing.assert_array_equal(picture, COLOURS[mask])
+
+
+def test_names_of_other_systems_make_no_difference(tmp_path: Path) -> None:
+    make_plain(tmp_path, 2)
+    (tmp_path / "images" / "001.png").rename(tmp_path / "images" / "001.PNG")
+    for name in ("000", "001"):
+        (tmp_path / "masks" / f"{name}.png").rename(tmp_path / "masks" / f"{name}.PNG")
+        for kind in ("images", "masks"):
+            (tmp_path / kind / f"._{name}.png").write_bytes(b"\0\5\x16\7")
+    Image.open(tmp_path / "masks" / "000.PNG").save(tmp_path / "masks" / "000.tif")
+    (tmp_path / "masks" / "000.PNG").unlink()
+    stills = Stills(tmp_path)
+    assert len(stills) == 2
+    assert stills.check() == {}
+
+
+def test_the_folders_of_davis_are_not_cocos_even_where_case_means_nothing(tmp_path: Path) -> None:
+    (tmp_path / "DAVIS" / "Annotations").mkdir(parents=True)
+    make_plain(tmp_path / "mine")
+    make_plain(tmp_path / ".trash")
+    assert find_stills(tmp_path) == [tmp_path / "mine"]
+    assert find_stills(tmp_path / "mine") == [tmp_path / "mine"]
+    assert find_stills(tmp_path / "nowhere") == []

@@ -87,6 +87,11 @@ class Split:
         return self.protocol == "davis16"
 
     @property
+    def white_is_void(self) -> bool:
+        """Whether 255 is void in a black and white mask, too: in DAVIS 2017 and YouTube-VOS, not in your own."""
+        return self.dataset in DATASETS and not self.single_object
+
+    @property
     def names(self) -> tuple[str, ...]:
         """Names of the sequences."""
         return tuple(sequence.name for sequence in self.sequences)
@@ -197,12 +202,18 @@ def _read_list(dataset: str, split: str, home: Path, lists: Iterable[str], masks
         if (home / "ImageSets").is_dir() or not masks_root.is_dir() or split != "all":
             hint = 'a folder without lists has one split, "all"'
             raise DatasetError(f"{dataset}: there is no list ImageSets/*/{split}.txt in {home}", hint)
-        names = sorted(path.name for path in masks_root.iterdir() if path.is_dir())
+        folders = (path for path in masks_root.iterdir() if path.is_dir() and not _is_incidental(path.name))
+        names = sorted(path.name for path in folders)
     if not names:
         raise DatasetError(f"{dataset} {split} lists no sequence")
     for name in names:
         _check_name(name, f"{dataset} {split}: sequence")
     return names
+
+
+def _is_incidental(name: str) -> bool:
+    """Whether a folder is an editor's, a server's or an archive's own: hidden, or named as those of macOS and NAS."""
+    return name.startswith(".") or name in {"__MACOSX", "@eaDir", "lost+found"}
 
 
 def _youtube_vos(dataset: str, split: str, home: Path) -> Split:

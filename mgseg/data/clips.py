@@ -7,17 +7,19 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from mgseg.data.catalog import Split
+from mgseg.data.objects import find_objects
 from mgseg.data.paste import Donor, compose
-from mgseg.data.reading import find_objects, read_labels, read_picture
 from mgseg.data.scene import ClipRequest, Scene, UInt8Array
 from mgseg.data.transforms import CLIPS, Augmentation
-from mgseg.errors import DatasetError
+from mgseg.errors import DatasetError, MgsegError
+from mgseg.files.masks import read_index_map
+from mgseg.files.pictures import read_picture
 
 # A target has at least this share of the first frame; smaller ones are lost in a training crop.
 MIN_AREA = 0.001
 ATTEMPTS = 50
 DIFFER_IN_SIZE = "its frames differ in size"
-VOID_HINT = "255 is void, except in DAVIS 2016"
+VOID_HINT = "255 is void in DAVIS 2017 and YouTube-VOS; --clips davis16=FOLDER takes 0/255 masks as one object"
 
 
 class Videos:
@@ -38,7 +40,7 @@ class Videos:
         self.names = split.names
         self.problems: dict[str, str] = {}
         self._files = [sequence.labelled_frames() for sequence in split.sequences]
-        self._single_object = split.single_object
+        self._single_object, self._white_is_void = split.single_object, split.white_is_void
         self._shorter_side = shorter_side
 
     def __len__(self) -> int:
@@ -53,11 +55,11 @@ class Videos:
         picture_file, mask_file = self._files[index][frame]
         try:
             picture = read_picture(picture_file, self._shorter_side)
-            mask = read_labels(mask_file, self._shorter_side)
+            mask = read_index_map(mask_file, self._shorter_side, as_stored=self._white_is_void)
             if mask.shape != picture.shape[:2]:
                 found = f"mask {mask.shape}, frame {picture.shape[:2]} (height, width)"
                 raise DatasetError(f"{mask_file}: {found}")
-        except DatasetError as error:
+        except MgsegError as error:
             self.problems[f"{self.names[index]}/{picture_file.stem}"] = str(error)
             return None
         return picture, (mask > 0).astype(np.uint8) if self._single_object else mask

@@ -10,11 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
-from mgseg.data.reading import read_labels, read_picture, reduce_labels
 from mgseg.data.scene import UInt8Array
 from mgseg.errors import DatasetError
-from mgseg.files.pictures import PICTURES
+from mgseg.files.masks import read_index_map
+from mgseg.files.pictures import PICTURES, read_picture, reduced_size
+
+JPEG = {".jpg", ".jpeg", ".jpe", ".jfif"}
 
 
 @dataclass(frozen=True)
@@ -25,7 +28,7 @@ class Pair:
         name: of the picture, unique in its dataset.
         image: picture file.
         mask: index map file, or None where `segments` hold the objects.
-        binary: the mask is grey-scale saliency: 128 and more is the one object.
+        binary: the mask is of one object, black and white, maybe with smooth edges.
         segments: COCO segmentations (polygons or RLE), one an object, for a picture of `size`.
     """
 
@@ -40,18 +43,21 @@ class Pair:
         """Read picture uint8 (h, w, 3) and mask uint8 (h, w): 0 background, 1..254 objects, 255 ignore.
 
         Raises:
-            DatasetError: a file is missing or damaged, or their sizes differ.
+            InputError: a file is missing or damaged.
+            DatasetError: the sizes of picture and mask differ, or pycocotools is missing.
         """
         picture = read_picture(self.image, shorter_side)
         if self.mask is None:
-            mask = reduce_labels(_draw_segments(self.name, self.segments, self.size), shorter_side)
+            mask = _draw_segments(self.name, self.segments, self.size)
+            size = reduced_size((self.size[1], self.size[0]), shorter_side)
+            mask = np.array(Image.fromarray(mask).resize(size, Image.Resampling.NEAREST))
         else:
-            mask = read_labels(self.mask, shorter_side)
+            mask = read_index_map(self.mask, shorter_side, binary=self.binary)
         if mask.shape != picture.shape[:2]:
             raise DatasetError(
                 f"{self.name}: the picture is {picture.shape[:2]}, its mask {mask.shape} (height, width)"
             )
-        return picture, (mask >= 128).astype(np.uint8) if self.binary else mask
+        return picture, mask
 
 
 def find_pairs(root: Path) -> list[Pair]:
@@ -62,18 +68,34 @@ def find_pairs(root: Path) -> list[Pair]:
     """
     if not root.is_dir():
         raise DatasetError(f"{root}: the folder of still pictures does not exist")
-    for marks, reader in LAYOUTS:
-        if all((root / mark).is_dir() for mark in marks):
-            pairs = reader(root)
-            if not pairs:
-                raise DatasetError(f"{root}: no picture with a mask in it")
-            return pairs
-    known = "; ".join(", ".join(f"{mark}/" for mark in marks) for marks, _ in LAYOUTS)
-    raise DatasetError(f"{root}: not a layout of still pictures that is known", f"Known are folders with {known}")
+    reader = _reader(root)
+    if reader is None:
+        raise DatasetError(f"{root}: not a layout of still pictures that is known", f"known are folders with {KNOWN}")
+    pairs = reader(root)
+    if not pairs:
+        raise DatasetError(f"{root}: no picture with a mask in it", f"known are folders with {KNOWN}")
+    return pairs
+
+
+def find_stills(folder: Path) -> list[Path]:
+    """Find the datasets of stills: the folder itself, or the folders in it that have one of the layouts."""
+    if _reader(folder):
+        return [folder]
+    inside = sorted(folder.iterdir()) if folder.is_dir() else []
+    return [root for root in inside if root.name[0] != "." and _reader(root)]
+
+
+def _reader(root: Path) -> Callable[[Path], list[Pair]] | None:
+    """What reads the layout of a folder; None where it is none of ours."""
+    if not root.is_dir():
+        return None
+    # Names as they are written: Annotations, of DAVIS, is not COCO's annotations, whatever the file system thinks.
+    names = {path.name for path in root.iterdir()}
+    return next((reader for marks, reader in LAYOUTS if names.issuperset(marks)), None)
 
 
 def read_plain(root: Path) -> list[Pair]:
-    """images/NAME.(jpg|png|webp|bmp) and masks/NAME.png, an index map: 0 background, 1..254 objects, 255 ignore."""
+    """images/NAME.jpg and masks/NAME.png, an index map: 0 background, 1..254 objects, 255 ignore; or 0/255."""
     return _matched(root / "images", root / "masks")
 
 
@@ -84,13 +106,15 @@ def read_ecssd(root: Path) -> list[Pair]:
 
 def read_msra10k(root: Path) -> list[Pair]:
     """Imgs/NAME.jpg and Imgs/NAME.png, black and white."""
-    return _matched(root / "Imgs", root / "Imgs", binary=True, suffixes={".jpg"})
+    pairs = _matched(root / "Imgs", root / "Imgs", binary=True)
+    return [pair for pair in pairs if pair.image.suffix.lower() in JPEG]
 
 
 def read_voc(root: Path) -> list[Pair]:
     """VOC 2007 and 2012: JPEGImages/NAME.jpg and SegmentationObject/NAME.png for the names that have a mask."""
-    masks = sorted((root / "SegmentationObject").glob("*.png"))
-    return [Pair(mask.stem, root / "JPEGImages" / f"{mask.stem}.jpg", mask) for mask in masks]
+    pictures = _by_stem(root / "JPEGImages")
+    masks = _by_stem(root / "SegmentationObject")
+    return [Pair(name, pictures.get(name, root / "JPEGImages" / f"{name}.jpg"), masks[name]) for name in masks]
 
 
 def read_coco(root: Path) -> list[Pair]:
@@ -137,12 +161,27 @@ LAYOUTS: tuple[tuple[tuple[str, ...], Callable[[Path], list[Pair]]], ...] = (
     (("JPEGImages", "SegmentationObject"), read_voc),
     (("annotations",), read_coco),
 )
+KNOWN = "; ".join(" and ".join(f"{mark}/" for mark in marks) for marks, _ in LAYOUTS)
 
 
-def _matched(images: Path, masks: Path, *, binary: bool = False, suffixes: Set[str] = PICTURES) -> list[Pair]:
-    """Pairs by equal stems; a picture whose mask is missing is kept, so that reading it names the loss."""
-    found = sorted(path for path in images.iterdir() if path.suffix.lower() in suffixes)
-    return [Pair(path.stem, path, masks / f"{path.stem}.png", binary) for path in found]
+def _matched(images: Path, masks: Path, *, binary: bool = False) -> list[Pair]:
+    """Pairs by equal stems; a picture whose mask is missing is kept, so that reading it names the loss.
+
+    JPEG holds no ids, so a mask in it is of one object. A mask of another format comes first.
+    """
+    found = _by_stem(masks)
+    pairs = []
+    for name, image in _by_stem(images, first=JPEG).items():
+        mask = found.get(name, masks / f"{name}.png")
+        pairs.append(Pair(name, image, mask, binary or mask.suffix.lower() in JPEG))
+    return pairs
+
+
+def _by_stem(folder: Path, first: Set[str] = PICTURES - JPEG) -> dict[str, Path]:
+    """The pictures of a folder by the stem of their names; of several with one stem, one whose suffix is in `first`."""
+    found = [path for path in folder.iterdir() if path.suffix.lower() in PICTURES and not path.name.startswith(".")]
+    by_stem = {path.stem: path for path in sorted(found, key=lambda path: (path.suffix.lower() in first, path.name))}
+    return dict(sorted(by_stem.items()))
 
 
 def _draw_segments(name: str, segments: tuple[Any, ...], size: tuple[int, int]) -> UInt8Array:

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from mgseg.data.layouts import find_pairs
+from mgseg.data.objects import find_objects
 from mgseg.data.paste import Cutout, Donor, compose
-from mgseg.data.reading import find_objects
 from mgseg.data.scene import ClipRequest, Scene, UInt8Array
 from mgseg.data.transforms import STILLS, Augmentation
-from mgseg.errors import DatasetError
+from mgseg.errors import DatasetError, MgsegError
 
 # An object of less than 0.3 % of its picture (17x17 of 320x320 pixels) is too small to be followed in a training crop.
 MIN_AREA = 0.003
@@ -128,7 +128,7 @@ class Stills:
             objects = find_objects(mask, MIN_AREA)
             if not objects:
                 raise DatasetError(f"{pair.name}: no object of at least {MIN_AREA:.1%} of the picture in its mask")
-        except DatasetError as error:
+        except MgsegError as error:
             if pair.name not in self.problems:
                 self.problems[pair.name] = str(error)
             return None

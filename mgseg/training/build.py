@@ -8,7 +8,7 @@ import torch
 
 from mgseg.data.catalog import Split, find_split
 from mgseg.data.clips import Clips, Videos
-from mgseg.data.layouts import LAYOUTS
+from mgseg.data.layouts import find_stills
 from mgseg.data.stills import Stills
 from mgseg.data.transforms import CLIPS, STILLS, STM_CLIPS, STM_STILLS
 from mgseg.distributed import Processes
@@ -118,7 +118,7 @@ def build_sources(config: StageConfig, options: TrainOptions, processes: Process
     of_stills, of_clips = _AUGMENTATIONS[config.augmentation]
     # Nearly the size of the crop is enough, and cheap to read: crops are seldom enlarged more than by a quarter.
     side = round(1.25 * max(config.size.values))
-    roots = [root for folder in options.stills for root in _still_roots(folder)]
+    roots = [root for folder in options.stills for root in find_stills(folder) or [folder]]  # Stills says what is wrong
     splits = [_find_training_split(text) for text in options.clips]
     readers = max(1, count_workers(options, processes)) * processes.world_size
     cache = _CACHE_BYTES // (readers * max(1, len(roots) + len(splits)))
@@ -156,18 +156,6 @@ def build_model(options: TrainOptions, device: torch.device) -> MotionGuidedSTM:
         load_trunk(model, options.trunk)
     use_winograd(model)
     return model.to(device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
-
-
-def _still_roots(folder: Path) -> list[Path]:
-    """The folder itself where it is a dataset, otherwise those in it."""
-
-    def known(root: Path) -> bool:
-        return any(all((root / mark).is_dir() for mark in marks) for marks, _ in LAYOUTS)
-
-    if known(folder) or not folder.is_dir():
-        return [folder]
-    found = sorted(root for root in folder.iterdir() if known(root))
-    return found or [folder]  # Stills says what is wrong with it
 
 
 def _find_training_split(text: str) -> Split:

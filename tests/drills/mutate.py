@@ -121,12 +121,11 @@ def damage_meta(data: bytes, rng: random.Random) -> bytes:
 
 
 def read_mask_file(path: Path) -> None:
-    from mgseg.data.reading import read_labels
     from mgseg.files.masks import read_index_map, read_mask
     from mgseg.files.pictures import read_picture
 
     problem: MgsegError | None = None
-    for read in (read_labels, read_index_map, read_picture, partial(read_mask, clean=True), read_mask):
+    for read in (read_index_map, read_picture, partial(read_mask, clean=True), read_mask):
         try:
             read(path)
         except MgsegError as error:

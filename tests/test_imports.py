@@ -33,7 +33,11 @@ MAY_IMPORT: dict[str, tuple[set[str], set[str]]] = {
     "files/pictures": ({"errors", "files.whole_file"}, PICTURES),
     "files/decoding": ({"errors", "files.pictures"}, {"numpy", "av"}),
     "files/video": ({"errors", "files.pictures", "files.decoding"}, {"numpy"}),
-    "files/video_writer": ({"errors", "files.decoding", "files.whole_file"}, PICTURES | {"av", "imageio"}),
+    "files/encodings": ({"errors"}, {"av"}),
+    "files/video_writer": (
+        {"errors", "files.decoding", "files.encodings", "files.whole_file"},
+        PICTURES | {"av", "imageio"},
+    ),
     "files/masks": ({"errors", "files.pictures"}, PICTURES),
     "files/overlay": ({"errors", "files.masks"}, PICTURES),
     "files/threads": (set(), set()),

@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import mgseg.files.encodings
 import mgseg.files.video_writer
 from mgseg.errors import OutputError
 from mgseg.files.video import Frame, probe, read_frames
-from mgseg.files.video_writer import AnimationWriter, VideoWriter
+from mgseg.files.video_writer import AnimationWriter, VideoWriter, check_suffix
 
 Maker = Callable[..., Any]
 
@@ -160,6 +161,19 @@ def test_an_error_leaves_no_file_and_no_part(clip: Any, tmp_path: Path) -> None:
 
     with pytest.raises(ZeroDivisionError):
         write()
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_encoder_that_this_build_lacks_is_told_before_anything_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there = {"h264", "vp9"}  # decoders of the same formats do not help
+    monkeypatch.setattr(mgseg.files.encodings, "_is_there", there.__contains__)
+    with pytest.raises(OutputError, match=r"no encoder libx264 or libopenh264 or mpeg4") as error:
+        check_suffix(tmp_path / "o.mp4")
+    assert "av" in (error.value.hint or "")
+    with pytest.raises(OutputError, match="no encoder libvpx-vp9"):
+        VideoWriter(tmp_path / "o.webm", (64, 96), Fraction(25), Fraction(1, 25))
     assert not list(tmp_path.iterdir())
 
 

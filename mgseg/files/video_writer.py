@@ -14,27 +14,27 @@ from numpy.typing import NDArray
 
 from mgseg.errors import OutputError
 from mgseg.files.decoding import first_sound
+from mgseg.files.encodings import VIEWING, Encoding
 from mgseg.files.whole_file import cannot_write, whole_file
 
 Image = NDArray[np.uint8]
 
-_FORMATS = {".mp4": "mp4", ".mkv": "matroska", ".webm": "webm"}
 ANIMATIONS = {".gif", ".webp"}
-SUFFIXES = (*_FORMATS, *sorted(ANIMATIONS))
-
-# The first encoder that this build of FFmpeg has. Quality: hardly told from the source; speed: a few ms a frame.
-_H264: list[tuple[str, dict[str, str]]] = [
-    ("libx264", {"crf": "20", "preset": "veryfast"}),
-    ("libopenh264", {"b": "6M"}),
-    ("mpeg4", {"q": "3"}),
-]
-_VP9 = [("libvpx-vp9", {"crf": "30", "b": "0", "deadline": "realtime", "cpu-used": "6", "row-mt": "1"})]
+SUFFIXES = (*VIEWING, *sorted(ANIMATIONS))
 _PLAYED = {  # sound that players expect in a file of this kind; the rest is converted
     "mp4": {"aac", "ac3", "alac", "eac3", "flac", "mp3", "opus"},
     "webm": {"opus", "vorbis"},
 }
 _SOUND_ENCODER = {"mp4": "aac", "matroska": "aac", "webm": "libopus"}
 _SOUND_RATE = 48000  # the one rate that both take
+_PIXELS = {  # by channels and bytes of each
+    (1, 1): "gray",
+    (1, 2): "gray16le",
+    (3, 1): "rgb24",
+    (3, 2): "rgb48le",
+    (4, 1): "rgba",
+    (4, 2): "rgba64le",
+}
 _ANIMATION_PIXELS = 9 * 10**7  # an animated picture is made in memory: about 1 GB, 220 frames of 854x480
 
 
@@ -42,7 +42,7 @@ class Writer(Protocol):
     """What both kinds of writers do; used as a context manager, they finish the file or leave none."""
 
     def write(self, image: Image, time: Fraction) -> None:
-        """Add a frame: uint8 (H, W, 3) RGB at a time in seconds, later than the one before."""
+        """Add a frame: (H, W, 3) RGB at a time in seconds, later than the one before."""
 
     def __enter__(self) -> Self: ...
 
@@ -52,9 +52,12 @@ class Writer(Protocol):
 
 
 def check_suffix(path: Path) -> None:
-    """Refuse a file name whose kind cannot be written."""
-    if path.suffix.lower() not in SUFFIXES:
+    """Refuse a file name whose kind cannot be written, in general or by this build of FFmpeg."""
+    suffix = path.suffix.lower()
+    if suffix not in SUFFIXES:
         raise OutputError(f"cannot write {path}: its kind is not known", "known are " + ", ".join(SUFFIXES))
+    if suffix in VIEWING:
+        VIEWING[suffix].find_encoder(path)
 
 
 def check_length(path: Path, num_pixels: int) -> None:
@@ -69,7 +72,6 @@ class _WholeFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        check_suffix(path)
         self._exits = ExitStack()
         self.part = self._exits.enter_context(whole_file(path))
         self._exits.push(self._finish)
@@ -98,16 +100,18 @@ class _WholeFile:
 
 
 class VideoWriter(_WholeFile):
-    """Writes a video file (.mp4, .mkv, .webm) frame by frame.
+    """Writes a video file frame by frame.
 
     Args:
         path: where to; `path.part` exists meanwhile.
-        size: (height, width) of the frames. Odd sizes grow by one repeated row or column, as encoders need.
+        size: (height, width) of the frames. Odd sizes grow by one repeated row or column, where the encoding has
+            colours at half the resolution.
         rate: mean frames a second.
         time_base: seconds per tick, of which the frames' times are multiples.
         pixel_aspect: a pixel's width divided by its height.
         sound: a clip whose sound is copied, or converted where the file cannot hold it as it is.
         sound_from: seconds in that file's own time that become 0 here.
+        encoding: how pictures are stored; by the path's suffix (.mp4, .mkv, .webm) where it is not given.
 
     Raises:
         OutputError: it cannot be written.
@@ -123,39 +127,50 @@ class VideoWriter(_WholeFile):
         pixel_aspect: Fraction = Fraction(1),
         sound: Path | None = None,
         sound_from: Fraction = Fraction(0),
+        encoding: Encoding | None = None,
     ) -> None:
+        if encoding is None:
+            check_suffix(path)
+            encoding = VIEWING[path.suffix.lower()]
         super().__init__(path)
-        suffix = path.suffix.lower()
+        self.encoding = encoding
         self.rate, self.time_base = rate, time_base
         self.last = Fraction(-1)
         try:
-            self.container = av.open(f"file:{self.part}", "w", format=_FORMATS[suffix])
-            self.stream: Any = self._add_pictures(_VP9 if suffix == ".webm" else _H264, size, pixel_aspect)
+            self.container = av.open(f"file:{self.part}", "w", format=encoding.container)
+            self.stream: Any = self._add_pictures(size, pixel_aspect)
             self.sound = _Sound(sound, self.container, sound_from) if sound else None
         except (av.FFmpegError, OSError) as error:
             self.part.unlink(missing_ok=True)
             raise cannot_write(self.path, error) from error
 
-    def _add_pictures(
-        self, encoders: list[tuple[str, dict[str, str]]], size: tuple[int, int], pixel_aspect: Fraction
-    ) -> Any:
-        name, options = next((n, o) for n, o in encoders if n in av.codecs_available)
+    def _add_pictures(self, size: tuple[int, int], pixel_aspect: Fraction) -> Any:
+        name, options = self.encoding.find_encoder(self.path)
         stream: Any = self.container.add_stream(name, rate=self.rate, options=options)
-        stream.height, stream.width = (side + side % 2 for side in size)
-        stream.pix_fmt = "yuv420p"
+        pixels = av.VideoFormat(self.encoding.pixels)
+        self.needs_even = pixels.chroma_width(2) == 1
+        stream.height, stream.width = (side + side % 2 * self.needs_even for side in size)
+        stream.pix_fmt = pixels.name
         context = stream.codec_context
         context.time_base = self.time_base
         context.sample_aspect_ratio = pixel_aspect
         context.color_primaries = context.color_trc = context.colorspace = 1  # BT.709, said rather than guessed
         return stream
 
-    def write(self, image: Image, time: Fraction) -> None:
-        """Add a frame: uint8 (H, W, 3) RGB at a time in seconds, later than the one before."""
+    def write(self, image: NDArray[np.uint8] | NDArray[np.uint16], time: Fraction) -> None:
+        """Add a frame at a time in seconds, later than the one before.
+
+        Args:
+            image: uint8 or uint16 (H, W, 3) RGB, (H, W, 4) RGBA with straight alpha, or (H, W) grey.
+            time: seconds.
+        """
         height, width = image.shape[:2]
-        if height % 2 or width % 2:
-            image = np.pad(image, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
-        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
-        frame = frame.reformat(format="yuv420p", dst_colorspace="ITU709")
+        values: Any = image
+        if self.needs_even and (height % 2 or width % 2):
+            values = np.pad(image, ((0, height % 2), (0, width % 2), (0, 0))[: image.ndim], mode="edge")
+        given = _PIXELS[image.shape[2] if image.ndim == 3 else 1, image.dtype.itemsize]
+        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(values), format=given)
+        frame = frame.reformat(format=self.encoding.pixels, dst_colorspace="ITU709")
         frame.pts, frame.time_base = round(time / self.time_base), self.time_base
         self.last = time
         try:

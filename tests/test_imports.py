@@ -58,6 +58,7 @@ MAY_IMPORT: dict[str, tuple[set[str], set[str]]] = {
     "evaluation/metrics": ({"errors"}, TENSORS),
     "data": ({"data", "errors", "files"}, TENSORS | PICTURES | {"pycocotools"}),
     "training": (SEGMENT | {"data", "distributed", "evaluation", "training"}, TENSORS | PICTURES | {"tensorboard"}),
+    "edit": (SEGMENT | {"edit", "outputs"}, {"numpy", "PIL", "starlette", "uvicorn"}),
     "cli": ({"cli", "errors"}, {"typer", "rich"}),
 }
 

@@ -1,0 +1,54 @@
+"""`mgseg edit`: flags only; the work is `mgseg.edit.serve.serve`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mgseg.cli import console
+from mgseg.cli.options import Arithmetic, Device, Precision, Size, Weights, find_network, option
+from mgseg.errors import MgsegError
+
+if TYPE_CHECKING:
+    from mgseg.segment.segmenter import Segmenter
+
+_SERVER = "Server"
+
+
+def edit(
+    clip: Annotated[Path, typer.Argument(help="Video file, folder of pictures, or folder of clips.")],
+    project: Annotated[
+        Path | None, typer.Option("--project", help="Folder that keeps the work.", show_default="CLIP.mgseg")
+    ] = None,
+    port: Annotated[
+        int, option("--port", panel=_SERVER, text="Port of the page; 0: any free one.", min=0, max=65535)
+    ] = 0,
+    host: Annotated[str, option("--host", panel=_SERVER, text="Address to listen on.")] = "127.0.0.1",
+    no_browser: Annotated[bool, option("--no-browser", panel=_SERVER, text="Only print the address.")] = False,
+    weights: Weights = "auto",
+    device: Device = "auto",
+    precision: Arithmetic = Precision.auto,
+    size: Size = 480,
+) -> None:
+    """Make and correct masks in the browser.
+
+    [dim]mgseg edit clip.mp4[/dim]
+
+    Everything is saved as it happens, in CLIP.mgseg beside the clip; the same command goes on. Ctrl-C ends it.
+    """
+    try:
+        from mgseg.edit.serve import serve
+    except ImportError as error:
+        raise MgsegError(f"mgseg edit needs {error.name}", "pip install 'mgseg[edit]'") from error
+
+    network = find_network(weights, device, precision)
+
+    def make_segmenter() -> "Segmenter":
+        from mgseg.segment.options import SegmenterOptions
+        from mgseg.segment.segmenter import Segmenter
+
+        return Segmenter(network, SegmenterOptions(size))
+
+    if host not in ("127.0.0.1", "localhost", "::1"):
+        console.warning(f"everybody who can reach {host} and knows the address can see and change the masks")
+    serve(clip, project, host, port, not no_browser, make_segmenter, console.result)

@@ -1,0 +1,102 @@
+"""Writing results from the masks of a project: the outputs that `mgseg segment` has, without segmenting again."""
+
+import shlex
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from mgseg.edit.clips import OpenClip
+from mgseg.errors import InputError, MgsegError
+from mgseg.files.video import Frame, read_frames
+from mgseg.outputs.results import Results
+from mgseg.outputs.table import Outputs
+from mgseg.outputs.writer import Segmented, Target
+
+# What the dialog offers: name of the output -> the files' names in the folder `export` of the project.
+CHOICES: dict[str, tuple[str, ...]] = {
+    "masks": ("masks",),
+    "overlay": ("overlay.mp4", "overlay.webm", "overlay.gif", "overlay.webp"),
+    "cut_outs": ("cut_outs",),
+}
+Notify = Callable[[dict[str, Any]], None]
+
+
+def choose_outputs(clip: OpenClip, wanted: dict[str, Any]) -> Outputs:
+    """The outputs of a request, in the folder `export` of the project: {"masks": "masks", "overlay": "overlay.mp4"}.
+
+    Raises:
+        InputError: nothing is asked for, or a file that is not offered.
+    """
+    for name, file in wanted.items():
+        if file not in CHOICES.get(name, ()):
+            raise InputError(f"there is no export {name!r} as {file!r}")
+    if not wanted:
+        raise InputError("nothing is asked for", "choose at least one result")
+    return Outputs(**{name: clip.project.folder / "export" / file for name, file in wanted.items()}, overwrite=True)
+
+
+def command_line(clip: OpenClip, outputs: Outputs) -> str:
+    """The command that makes the same results from the given masks."""
+    given = clip.project.folder / "given"
+    words = ["mgseg", "segment", str(clip.info.path), "--mask", str(given), "--both-ways", "--zero-is-background"]
+    places = {name: place for name, place in outputs.places.items() if place}
+    words += ["--output", str(places.pop("masks"))] if "masks" in places else ["--no-masks"]
+    for name, place in places.items():
+        words += [f"--{name.replace('_', '-')}", str(place)]
+    return shlex.join(words)
+
+
+class Exporter:
+    """Runs one export after another, in a thread of its own.
+
+    Args:
+        notify: called with {"type": "export", "state": "running" | "done" | "failed", "done", "total", ...}.
+    """
+
+    def __init__(self, notify: Callable[[str, dict[str, Any]], None]) -> None:
+        self._notify = notify
+        self._busy = threading.Lock()
+
+    def start(self, clip_id: str, clip: OpenClip, outputs: Outputs) -> None:
+        """Check the outputs, then write them.
+
+        Raises:
+            InputError: an export runs already.
+            OutputError: an output cannot be written.
+        """
+        if not self._busy.acquire(blocking=False):
+            raise InputError("an export runs already", "wait for its end")
+        try:
+            results = Results(outputs, Target(clip.info, clip.project.palette, clip.store.num_frames))
+            results.check(clip.info.path)
+            report = {"type": "export", "total": clip.store.num_frames, "folder": str(clip.project.folder / "export")}
+            thread = threading.Thread(target=self._run, args=(clip_id, clip, results, report), name="export")
+            thread.start()
+        except BaseException:
+            self._busy.release()
+            raise
+
+    def _run(self, clip_id: str, clip: OpenClip, results: Results, report: dict[str, Any]) -> None:
+        done = 0
+        try:
+            with results:
+                for frame in read_frames(clip.info.path):
+                    results.write(_with_mask(clip, frame))
+                    done += 1
+                    if done % 8 == 1:
+                        self._notify(clip_id, report | {"state": "running", "done": done})
+            self._notify(clip_id, report | {"state": "done", "done": done})
+        except MgsegError as error:
+            problem = {"error": str(error), "hint": error.hint}
+            self._notify(clip_id, report | problem | {"state": "failed", "done": done})
+        finally:
+            self._busy.release()
+
+
+def _with_mask(clip: OpenClip, frame: Frame) -> Segmented:
+    """A frame with its mask, and with hard scores for outputs that want them: a painted mask has no soft ones."""
+    mask = clip.project.mask(frame.index)
+    ids = [item.id for item in clip.project.objects.values() if not item.deleted]
+    return Segmented(frame, mask, {number: (mask == number).astype(np.float32) for number in ids})

@@ -1,0 +1,302 @@
+"""What a user does to one clip, saved as it happens in a folder beside the clip.
+
+CLIP.mgseg/
+    project.json        objects, history position, which given masks each predicted mask was made from
+    given/00012.png     masks that the user made or corrected: whole frames, 0 is background
+    masks/00013.png     masks that the network made
+    confidence/00013.json   predicted J by object, where the network says it
+    history/000001.npz  one change each, for undo and redo
+    cache/              small pictures of the frames; may be deleted
+"""
+
+import json
+import re
+import threading
+import zlib
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mgseg.edit.history import Change, History
+from mgseg.errors import InputError, MgsegError
+from mgseg.files.masks import DAVIS_PALETTE, VOID, read_index_map, write_mask
+from mgseg.files.video import ClipInfo
+from mgseg.files.whole_file import make_folder, write_whole
+
+Mask = NDArray[np.uint8]
+FORMAT = 1
+MAX_OBJECTS = VOID - 1
+_COLOUR = re.compile(r"#[0-9a-f]{6}")
+_BRIGHT = ("#ff4d4d", "#3fb950", "#4c9aff", "#ffb020", "#b16cff", "#22c7c7", "#ff7ac6", "#a3d94a", "#ff8a4c")
+
+
+class ConflictError(MgsegError):
+    """A frame was changed elsewhere since the mask that is being saved was loaded."""
+
+
+@dataclass(frozen=True)
+class ObjectInfo:
+    """One object of a clip.
+
+    Attributes:
+        id: 1 to 254, its value in the masks.
+        name: shown to the user and used by exports.
+        colour: "#rrggbb".
+        hidden: not drawn.
+        locked: not painted over.
+        deleted: its pixels count as background; kept so that deleting can be undone.
+    """
+
+    id: int
+    name: str
+    colour: str
+    hidden: bool = False
+    locked: bool = False
+    deleted: bool = False
+
+    def __post_init__(self) -> None:
+        if not (isinstance(self.id, int) and 1 <= self.id <= MAX_OBJECTS):
+            raise InputError(f"an object's id is 1 to {MAX_OBJECTS}, found {self.id!r}")
+        if not (isinstance(self.name, str) and len(self.name) <= 100):
+            raise InputError("an object's name is a text of at most 100 characters")
+        if not (isinstance(self.colour, str) and _COLOUR.fullmatch(self.colour)):
+            raise InputError(f"an object's colour is like #ff8800, found {self.colour!r}")
+
+
+def new_object(object_id: int) -> ObjectInfo:
+    """Return an object with a name and a colour of its own."""
+    return ObjectInfo(object_id, f"object {object_id}", _BRIGHT[(object_id - 1) % len(_BRIGHT)])
+
+
+class Project:
+    """The masks, objects and history of one clip. Every method may be called from any thread.
+
+    Args:
+        folder: made if need be.
+        info: of the clip.
+
+    Raises:
+        InputError: the folder belongs to another clip, or its project.json is damaged.
+        OutputError: the folder cannot be written.
+    """
+
+    def __init__(self, folder: Path, info: ClipInfo) -> None:
+        self.folder, self.info = folder, info
+        self.lock = threading.RLock()
+        self.objects: dict[int, ObjectInfo] = {1: new_object(1)}
+        self._basis: dict[int, str] = {}  # frame -> which given masks its predicted mask was made from
+        for part in ("given", "masks", "confidence", "history", "cache"):
+            make_folder(folder / part)
+        self.history = History(folder / "history")
+        state = self._read_state()
+        if state:
+            self.objects = {item["id"]: ObjectInfo(**item) for item in state["objects"]}
+            self.history.position = min(state["position"], self.history.length)
+            self._basis = {n: basis for first, last, basis in state["basis"] for n in range(first, last + 1)}
+        self.given = {int(path.stem) for path in (folder / "given").glob("*.png") if path.stem.isdecimal()}
+        predicted = {int(path.stem) for path in (folder / "masks").glob("*.png") if path.stem.isdecimal()}
+        self._basis = {n: self._basis.get(n, "") for n in predicted}
+        self.save()
+
+    def _read_state(self) -> dict[str, Any] | None:
+        path = self.folder / "project.json"
+        if not path.exists():
+            return None
+        try:
+            state = json.loads(path.read_text(encoding="utf-8"))
+            size = state["clip"]["width"], state["clip"]["height"]
+            known = state["format"] == FORMAT and {"objects", "position", "basis"} <= state.keys()
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise InputError(f"{path} is damaged: {error}", "move it away; the masks beside it are kept") from error
+        if not known:
+            raise InputError(
+                f"{path} was written by another version of mgseg", "use that version, or another --project"
+            )
+        if size != (self.info.width, self.info.height):
+            found = f"frames of {size[0]}x{size[1]}, the clip has {self.info.width}x{self.info.height}"
+            raise InputError(f"{self.folder} belongs to another clip: it has {found}", "name another --project folder")
+        return dict(state)
+
+    def save(self) -> None:
+        """Write project.json, whole or not at all."""
+        with self.lock:
+            state = {
+                "format": FORMAT,
+                "clip": {"name": self.info.path.name, "width": self.info.width, "height": self.info.height},
+                "objects": [asdict(item) for item in self.objects.values()],
+                "position": self.history.position,
+                "basis": _runs(self._basis),
+            }
+            write_whole(self.folder / "project.json", json.dumps(state, indent=1))
+
+    # masks
+
+    def mask(self, frame: int) -> Mask:
+        """The mask of a frame as it counts now, uint8 (H, W): given, else predicted, else background."""
+        with self.lock:
+            mask = self._stored(frame)
+            gone = [item.id for item in self.objects.values() if item.deleted]
+        return np.where(np.isin(mask, gone), np.uint8(0), mask) if gone else mask
+
+    def version(self, frame: int) -> str:
+        """A checksum of a frame's mask, which changes whenever the mask does."""
+        return checksum(self.mask(frame))
+
+    def edit(self, frame: int, mask: Mask, expected: str | None = None) -> str:
+        """Make `mask` the given mask of a frame, as one step of the history.
+
+        Args:
+            frame: its number.
+            mask: uint8 (H, W) of object ids, 0 background: the whole frame.
+            expected: version of the mask that was edited.
+
+        Returns:
+            The new version.
+
+        Raises:
+            ConflictError: the mask is no longer that version.
+            InputError: the mask has another shape, or ids without an object.
+        """
+        if mask.dtype != np.uint8 or mask.shape != (self.info.height, self.info.width):
+            expected_shape = f"uint8 ({self.info.height}, {self.info.width})"
+            raise InputError(f"a mask of this clip is {expected_shape}, found {mask.dtype} {mask.shape}")
+        with self.lock:
+            if expected is not None and expected != self.version(frame):
+                raise ConflictError(f"frame {frame} was changed elsewhere", "the page now shows it as it is")
+            ids = set(np.flatnonzero(np.bincount(mask.ravel(), minlength=256)).tolist()) - {0}
+            if ids - self.objects.keys():
+                raise InputError(f"there is no object {min(ids - self.objects.keys())}", "add the object first")
+            change = Change.between(frame, self._stored(frame), mask, frame in self.given, True)
+            self.history.add(change)
+            self._write_given(frame, mask)
+            self.save()
+            return self.version(frame)
+
+    def forget(self, frame: int) -> None:
+        """Take a frame out of the given masks; what the network predicted there counts again."""
+        with self.lock:
+            if frame not in self.given:
+                return
+            before = self._stored(frame)
+            self._drop_given(frame)
+            self.history.add(Change.between(frame, before, self._stored(frame), True, False))
+            self.save()
+
+    def predict(self, frame: int, mask: Mask, basis: str, confidence: dict[int, float] | None = None) -> None:
+        """Keep a mask that the network made; `basis` says from which given masks. Saved by `save`."""
+        with self.lock:
+            write_mask(self._path("masks", frame), mask, self.palette)
+            self._basis[frame] = basis
+            if confidence is not None:
+                text = json.dumps({str(k): round(v, 4) for k, v in confidence.items()})
+                write_whole(self.folder / "confidence" / f"{frame:05d}.json", text)
+
+    def predicted(self, frame: int, basis: str) -> Mask | None:
+        """The mask that the network made of a frame from the given masks that `basis` names, if it did."""
+        with self.lock:
+            return read_index_map(self._path("masks", frame)) if self._basis.get(frame) == basis else None
+
+    def is_predicted(self, frame: int, basis: str) -> bool:
+        """Whether the network made a mask of a frame from the given masks that `basis` names."""
+        with self.lock:
+            return self._basis.get(frame) == basis
+
+    @property
+    def predicted_frames(self) -> set[int]:
+        """Frames with a mask that the network made."""
+        with self.lock:
+            return set(self._basis)
+
+    def confidence(self) -> dict[int, dict[str, float]]:
+        """Predicted J in [0, 1] by frame and object id, where it is known."""
+        with self.lock:
+            paths = sorted((self.folder / "confidence").glob("*.json"))
+            return {int(p.stem): json.loads(p.read_text()) for p in paths if int(p.stem) in self._basis}
+
+    def given_hash(self, frame: int | None) -> str:
+        """What names a given mask in a basis; "" for None."""
+        return "" if frame is None else f"{frame}:{self.version(frame)}"
+
+    @property
+    def palette(self) -> bytes:
+        """768 bytes: the objects' colours by id."""
+        colours = bytearray(DAVIS_PALETTE)
+        for item in self.objects.values():
+            colours[3 * item.id : 3 * item.id + 3] = bytes.fromhex(item.colour[1:])
+        return bytes(colours)
+
+    # objects
+
+    def set_objects(self, objects: Iterable[ObjectInfo]) -> None:
+        """Replace the table of objects, as one step of the history; ids that masks use must stay in it."""
+        with self.lock:
+            table = {item.id: item for item in objects}
+            before = dict(self.objects)
+            table |= {i: replace(item, deleted=True) for i, item in before.items() if i not in table}
+            if table == before:
+                return
+            records = [[asdict(item) for item in x.values()] for x in (before, table)]
+            self.history.add(Change.of_objects(*records))
+            self.objects = table
+            self.save()
+
+    # undo and redo
+
+    def undo(self) -> int | None:
+        """Take the newest change back. Returns the frame it was on, -1 for the objects, None without any."""
+        return self._restore(self.history.undo, before=True)
+
+    def redo(self) -> int | None:
+        """Do the change again that `undo` took back; returns as `undo` does."""
+        return self._restore(self.history.redo, before=False)
+
+    def _restore(self, step: Any, before: bool) -> int | None:
+        with self.lock:
+            change: Change | None = step()
+            if change is None:
+                return None
+            if change.frame < 0:
+                self.objects = {item["id"]: ObjectInfo(**item) for item in change.objects(before)}
+            elif change.given(before):
+                self._write_given(change.frame, change.apply(self._stored(change.frame), before))
+            else:
+                self._drop_given(change.frame)
+            self.save()
+            return change.frame
+
+    def _stored(self, frame: int) -> Mask:
+        for part, frames in (("given", self.given), ("masks", self._basis)):
+            if frame in frames:
+                return read_index_map(self._path(part, frame))
+        return np.zeros((self.info.height, self.info.width), np.uint8)
+
+    def _path(self, part: str, frame: int) -> Path:
+        return self.folder / part / f"{frame:05d}.png"
+
+    def _write_given(self, frame: int, mask: Mask) -> None:
+        write_mask(self._path("given", frame), mask, self.palette)
+        self.given.add(frame)
+
+    def _drop_given(self, frame: int) -> None:
+        self._path("given", frame).unlink(missing_ok=True)
+        self.given.discard(frame)
+
+
+def checksum(mask: Mask) -> str:
+    """What `Project.version` says of a mask."""
+    return f"{zlib.crc32(mask.tobytes()):08x}"
+
+
+def _runs(basis: dict[int, str]) -> list[list[Any]]:
+    """Frames in order as [first, last, basis] of equal neighbours."""
+    runs: list[list[Any]] = []
+    for frame in sorted(basis):
+        if runs and runs[-1][1] == frame - 1 and runs[-1][2] == basis[frame]:
+            runs[-1][1] = frame
+        else:
+            runs.append([frame, frame, basis[frame]])
+    return runs

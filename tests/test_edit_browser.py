@@ -1,0 +1,340 @@
+"""`mgseg edit` in a real browser: Playwright drives Chromium. Skipped where either is missing."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import ClipMaker
+
+from mgseg.files.masks import read_mask
+
+sync_api = pytest.importorskip("playwright.sync_api", reason="needs Playwright: pip install '.[test]'")
+pytest.importorskip("starlette")
+CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
+pytestmark = pytest.mark.skipif(not CHROMIUM, reason="needs Chromium; CHROMIUM names its program")
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
+PATIENCE = 60  # seconds
+
+
+class Server:
+    """A server in a process of its own, as the command starts it."""
+
+    def __init__(self, clip: Path, weights: Path, size: int = 48) -> None:
+        command = [sys.executable, "-m", "mgseg", "edit", str(clip), "--no-browser", "--size", str(size)]
+        self.command = [*command, "--weights", str(weights)]
+        self.start()
+
+    def start(self) -> None:
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        self.process = subprocess.Popen(self.command, stdout=subprocess.PIPE, text=True, env=environment)
+        assert self.process.stdout is not None
+        self.address = self.process.stdout.readline().strip()
+        assert self.address.startswith("http://127.0.0.1:")
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.communicate()
+
+    def stop(self) -> int:
+        self.process.send_signal(signal.SIGINT)
+        self.process.communicate(timeout=30)
+        return self.process.returncode
+
+
+ServerMaker = Callable[..., Server]
+
+
+@pytest.fixture
+def serve(tiny_weights: Path) -> Iterator[ServerMaker]:
+    servers: list[Server] = []
+
+    def start(clip: Path, **more: Any) -> Server:
+        servers.append(Server(clip, tiny_weights, **more))
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.kill()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with sync_api.sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield chromium
+        chromium.close()
+
+
+class Tab:
+    """One open page, with the user's hands on it."""
+
+    def __init__(self, browser: Any, address: str, **more: Any) -> None:
+        self.problems: list[str] = []
+        self.page = browser.new_page(viewport={"width": 1100, "height": 700}, **more)
+        self.page.set_default_timeout(1000 * PATIENCE)
+        self.page.on("pageerror", lambda error: self.problems.append(str(error)))
+        self.open(address)
+
+    def open(self, address: str) -> None:
+        self.page.goto(address)
+        self.until("window.mgseg && mgseg.model.map && mgseg.model.full && mgseg.model.state.complete")
+
+    def until(self, condition: str) -> None:
+        """Wait until a condition holds; asked from outside, since the page's own policy forbids it to evaluate text."""
+        deadline = time.monotonic() + PATIENCE
+        while not self.js(f"!!({condition})"):
+            assert time.monotonic() < deadline, f"{condition}: still not; {self.page.inner_text('#status')!r}"
+            self.page.wait_for_timeout(30)
+
+    def js(self, expression: str) -> Any:
+        return self.page.evaluate(expression)
+
+    def point(self, x: float, y: float) -> tuple[float, float]:
+        """From shares of the frame to pixels of the page."""
+        box = self.page.locator("#stage").bounding_box()
+        width, height = self.js("[mgseg.model.state.width, mgseg.model.state.height]")
+        scale = min(box["width"] / width, box["height"] / height) * 0.98
+        left, top = (box["width"] - width * scale) / 2, (box["height"] - height * scale) / 2
+        return box["x"] + left + x * width * scale, box["y"] + top + y * height * scale
+
+    def drag(self, *places: tuple[float, float], steps: int = 6) -> None:
+        mouse = self.page.mouse
+        mouse.move(*self.point(*places[0]))
+        mouse.down()
+        for place in places[1:]:
+            mouse.move(*self.point(*place), steps=steps)
+        mouse.up()
+        self.js("mgseg.settled()")
+
+    def press(self, *keys: str) -> None:
+        for key in keys:
+            self.page.keyboard.press(key)
+
+    def go(self, frame: int) -> None:
+        self.js(f"mgseg.show({frame})")
+        self.until(f"mgseg.model.frame === {frame} && mgseg.model.full")
+
+    def area(self, number: int = 1) -> int:
+        """Pixels of an object in the mask that is shown."""
+        return int(self.js(f"mgseg.model.map.labels.reduce((n, id) => n + (id === {number}), 0)"))
+
+    def run(self, key: str = "Enter") -> None:
+        self.js("document.getElementById('status').textContent = ''")
+        self.press(key)
+        self.until("/^(done|nothing)/.test(document.getElementById('status').textContent)")
+        self.js("mgseg.settled()")
+
+    def wait_for_area(self, least: int) -> None:
+        self.until(f"mgseg.model.map.labels.filter(id => id === 1).length >= {least}")
+
+
+@pytest.fixture
+def open_tab(browser: Any) -> Iterator[Callable[..., Tab]]:
+    tabs: list[Tab] = []
+
+    def start(address: str, **more: Any) -> Tab:
+        tabs.append(Tab(browser, address, **more))
+        return tabs[-1]
+
+    yield start
+    for tab in tabs:
+        tab.page.close()
+    assert [problem for tab in tabs for problem in tab.problems] == []
+
+
+TabMaker = Callable[..., Tab]
+
+
+@pytest.fixture
+def shapes(tmp_path: Path, make_clip: ClipMaker) -> Path:
+    return make_clip(tmp_path / "shapes.mp4", 12).path
+
+
+def given(clip: Path, frame: int) -> Any:
+    return read_mask(clip.with_name(clip.name + ".mgseg") / "given" / f"{frame:05d}.png", may_be_empty=True).mask
+
+
+def test_the_whole_round(serve: ServerMaker, open_tab: TabMaker, shapes: Path) -> None:
+    server = serve(shapes)
+    tab = open_tab(server.address)
+    assert "Paint an object" in tab.page.inner_text("#hint")
+    tab.drag((0.2, 0.4), (0.3, 0.4))  # the brush
+    painted = tab.area()
+    assert painted > 50
+    assert (given(shapes, 0) == 1).sum() == painted
+    tab.run()
+    assert tab.js("mgseg.model.state.predicted.length") == 11
+    tab.go(6)
+    tab.press("p")  # a correction, by a polygon
+    for x, y in ((0.3, 0.3), (0.5, 0.3), (0.5, 0.6), (0.3, 0.6)):
+        tab.page.mouse.click(*tab.point(x, y))
+    tab.press("Enter")
+    tab.until("mgseg.model.state.given.includes(6)")
+    tab.js("mgseg.settled()")
+    corrected = tab.area()
+    tab.run()
+    tab.page.reload()
+    tab.open(server.address)
+    assert tab.js("mgseg.model.state.given") == [0, 6]
+    tab.go(6)
+    assert tab.area() == corrected
+    assert server.stop() == 0
+
+
+def test_killing_the_server_in_the_middle_of_a_run_loses_nothing(
+    serve: ServerMaker, open_tab: TabMaker, tmp_path: Path, make_clip: ClipMaker
+) -> None:
+    clip = make_clip(tmp_path / "long.mp4", 80).path
+    server = serve(clip)
+    tab = open_tab(server.address)
+    tab.drag((0.2, 0.4), (0.3, 0.4))
+    painted = tab.area()
+    tab.press("Enter")
+    tab.until("mgseg.model.state.predicted.length > 5")
+    server.kill()
+    made = len(list((tmp_path / "long.mp4.mgseg" / "masks").glob("*.png")))
+    server.start()
+    tab.open(server.address)
+    assert tab.js("mgseg.model.state.given") == [0]
+    assert tab.area() == painted
+    assert tab.js("mgseg.model.state.predicted.length") >= min(made, 6)
+    tab.run()
+    assert tab.js("mgseg.model.state.predicted.length") == 79
+
+
+def test_undo_and_redo_by_keys_also_after_a_restart(serve: ServerMaker, open_tab: TabMaker, shapes: Path) -> None:
+    server = serve(shapes)
+    tab = open_tab(server.address)
+    tab.drag((0.2, 0.4), (0.3, 0.4))
+    first = tab.area()
+    tab.drag((0.5, 0.7), (0.6, 0.7))
+    second = tab.area()
+    assert second > first
+    server.kill()
+    server.start()
+    tab.open(server.address)
+    tab.press("Control+z")
+    tab.until("mgseg.model.state.redo === 1")
+    tab.until(f"mgseg.model.map.labels.filter(id => id === 1).length === {first}")
+    tab.press("Control+z")
+    tab.until("mgseg.model.map.labels.every(id => id === 0)")
+    tab.press("Control+Shift+z", "Control+y")
+    tab.until(f"mgseg.model.map.labels.filter(id => id === 1).length === {second}")
+
+
+def test_the_tools_paint_what_they_promise(serve: ServerMaker, open_tab: TabMaker, shapes: Path) -> None:
+    tab = open_tab(serve(shapes).address)
+    tab.press("l")
+    tab.drag((0.2, 0.2), (0.6, 0.2), (0.6, 0.6), (0.2, 0.6), (0.2, 0.2))  # a square of 0.4 x 0.4 of 96 x 64 pixels
+    square = tab.area()
+    assert abs(square - 0.4 * 96 * 0.4 * 64) < 100
+    tab.press("Shift+}")
+    tab.js("mgseg.settled()")
+    assert tab.area() > square + 100
+    tab.press("Shift+{")
+    tab.js("mgseg.settled()")
+    assert abs(tab.area() - square) < 10
+    tab.press("e")
+    tab.drag((0.4, 0.3), (0.4, 0.5))
+    hole = tab.area()
+    assert hole < square
+    tab.press("f")
+    tab.page.mouse.click(*tab.point(0.4, 0.4))
+    tab.js("mgseg.settled()")
+    tab.until(f"mgseg.model.map.labels.filter(id => id === 1).length > {hole}")
+    tab.press("Delete")
+    tab.js("mgseg.settled()")
+    assert tab.area() == 0
+
+
+def test_a_box_and_a_stroke_cut_out_the_object(serve: ServerMaker, open_tab: TabMaker, shapes: Path) -> None:
+    pytest.importorskip("cv2")
+    tab = open_tab(serve(shapes).address)
+    tab.press("s")
+    tab.drag((0.08, 0.15), (0.42, 0.65))
+    tab.wait_for_area(400)
+    assert tab.area() < 900
+
+
+def test_objects_are_added_named_locked_hidden_and_deleted(
+    serve: ServerMaker, open_tab: TabMaker, shapes: Path
+) -> None:
+    tab = open_tab(serve(shapes).address)
+    tab.drag((0.2, 0.4), (0.3, 0.4))
+    first = tab.area(1)
+    tab.press("a")
+    tab.until("mgseg.model.object === 2")
+    tab.page.get_by_label("Name of object 2").fill("a car")
+    tab.press("Enter")
+    tab.until("mgseg.model.state.objects[1].name === 'a car'")
+    tab.page.get_by_label("Lock object 1").click()
+    tab.until("mgseg.model.state.objects[0].locked")
+    tab.drag((0.2, 0.4), (0.5, 0.4))
+    assert tab.area(1) == first, "a locked object is not painted over"
+    assert tab.area(2) > 50
+    tab.page.get_by_label("Delete a car").click()
+    tab.until("mgseg.objects().length === 1")
+    tab.press("Control+z")
+    tab.until("mgseg.objects().length === 2")
+
+
+def test_two_tabs_see_each_others_strokes(serve: ServerMaker, open_tab: TabMaker, shapes: Path) -> None:
+    address = serve(shapes).address
+    first, second = open_tab(address), open_tab(address)
+    first.drag((0.2, 0.4), (0.3, 0.4))
+    second.wait_for_area(first.area())
+    second.drag((0.5, 0.7), (0.6, 0.7))
+    first.wait_for_area(second.area())
+
+
+def test_it_can_be_used_by_keyboard_alone(serve: ServerMaker, open_tab: TabMaker, shapes: Path) -> None:
+    tab = open_tab(serve(shapes).address)
+    tab.press("x", "Alt+ArrowRight", "Alt+ArrowDown", "x")
+    tab.js("mgseg.settled()")
+    assert tab.area() > 50
+    tab.press("ArrowRight")
+    tab.until("mgseg.model.frame === 1")
+    tab.press("Shift+ArrowRight")
+    tab.until("mgseg.model.frame === 11")
+    tab.press("Home", "?")
+    tab.page.wait_for_selector("#keys[open]")
+    tab.press("Escape")
+    assert not tab.page.locator("#keys[open]").count()
+    names = tab.js(
+        "[...document.querySelectorAll('button, select, input')]"
+        ".map(e => e.ariaLabel || e.textContent.trim() || e.title)"
+    )
+    assert all(names), "everything that can be pressed has a name"
+
+
+def test_a_million_points_in_one_stroke_are_taken(serve: ServerMaker, open_tab: TabMaker, shapes: Path) -> None:
+    tab = open_tab(serve(shapes).address)
+    tab.js("""import('./page/labels.js').then(labels => {
+        const points = Array.from({length: 1e6}, (_, i) => [48 + 20 * Math.cos(i / 1e5), 32 + 20 * Math.sin(i / 1e5)]);
+        window.box = labels.polygon(mgseg.model.map, points, 1, new Uint8Array(256));
+    })""")
+    tab.until("window.box")
+    assert tab.area() > 100
+
+
+def test_the_mask_belongs_to_the_frame_that_is_shown(serve: ServerMaker, open_tab: TabMaker, shapes: Path) -> None:
+    tab = open_tab(serve(shapes).address)
+    for frame in (0, 5, 9):
+        tab.go(frame)
+        tab.press("Delete")
+        tab.drag((0.1 + frame / 20, 0.4), (0.12 + frame / 20, 0.4))
+    masks = [given(shapes, frame) for frame in (0, 5, 9)]
+    centres = [np.nonzero(mask)[1].mean() / mask.shape[1] for mask in masks]
+    assert np.allclose(centres, [0.11, 0.36, 0.56], atol=0.03)
+    for frame in (9, 0, 5, 9, 5, 0) * 3:  # as fast as keys can be pressed
+        tab.js(f"mgseg.show({frame})")
+    tab.until("mgseg.model.frame === 0 && mgseg.model.full")
+    assert tab.area() == (masks[0] == 1).sum()

@@ -6,7 +6,7 @@ import shutil
 import pytest
 from made_datasets import make_davis, make_youtube_vos, shapes
 
-from mgseg.data.catalog import find_split, seen_categories
+from mgseg.data.catalog import find_split, find_training_data, find_training_split, seen_categories
 from mgseg.errors import DatasetError
 
 
@@ -108,8 +108,11 @@ def test_a_folder_in_the_layout_of_youtube_vos_is_a_dataset(youtube):
 def test_what_is_missing_is_named(davis, youtube, tmp_path):
     with pytest.raises(DatasetError, match="no folder was named"):
         find_split("davis17", "val", None)
-    with pytest.raises(DatasetError, match=r"ImageSets/2017/train\.txt was not found"):
-        find_split("davis17", "train", davis)
+    with pytest.raises(DatasetError, match=r"davis17 train was not found") as caught:
+        find_split("davis17", "train", davis.parent)
+    hint = str(caught.value.hint)
+    assert "ImageSets/2017/train.txt" in hint
+    assert f"davis17 (val) in {davis}" in hint
     with pytest.raises(DatasetError, match="there is no dataset nonsense"):
         find_split("nonsense", "val", davis)
     with pytest.raises(DatasetError, match="there is no list"):
@@ -128,7 +131,52 @@ def test_what_is_missing_is_named(davis, youtube, tmp_path):
         find_split("youtube-vos-2019", "valid", youtube)
     (youtube / "valid" / "meta.json").unlink()
     with pytest.raises(DatasetError, match=r"meta\.json is missing"):
+        find_split(str(youtube), "valid", None)
+    with pytest.raises(DatasetError, match="valid was not found") as caught:
         find_split("youtube-vos-2019", "valid", youtube)
+    assert "valid/meta.json" in str(caught.value.hint)
+    assert f"youtube-vos-2019 (train) in {youtube}" in str(caught.value.hint)
+
+
+def test_training_videos_are_those_of_the_best_dataset_that_is_there(davis, youtube, tmp_path):
+    with pytest.raises(DatasetError, match="no videos to train on") as caught:
+        find_training_data(davis.parent / "DAVIS")
+    assert all(
+        word in str(caught.value.hint) for word in ("train/meta.json", "ImageSets/2017/train.txt", "davis17 (val)")
+    )
+    (davis / "ImageSets" / "2016").mkdir()
+    (davis / "ImageSets" / "2016" / "train.txt").write_text("bear")
+    assert find_training_data(tmp_path).dataset == "davis16"
+    (davis / "ImageSets" / "2017" / "train.txt").write_text("bear")
+    assert find_training_data(tmp_path).dataset == "davis17"
+    youtube.rename(tmp_path / "YTVOS")
+    assert find_training_data(tmp_path).dataset == "youtube-vos-2019"
+
+
+def test_any_folder_can_be_trained_on_with_lists_or_without(davis, youtube, tmp_path):
+    assert find_training_split(f"mine={youtube}").names == ("t1", "t2")
+    with pytest.raises(DatasetError, match="no list") as caught:
+        find_training_split(f"mine={davis}")
+    assert "found: val" in str(caught.value.hint)
+    (davis / "ImageSets" / "train.txt").write_text("cow\n", encoding="utf-16")
+    assert find_training_split(f"mine={davis}").names == ("cow",)
+    shutil.rmtree(davis / "ImageSets")
+    for text, dataset in ((str(davis), "DAVIS"), (f"mine={davis}", "mine"), (f"davis16={davis}", "davis16")):
+        split = find_training_split(text)
+        assert (split.dataset, split.names) == (dataset, ("bear", "cow"))
+    (davis / "ImageSets").mkdir()
+    davis.rename(tmp_path / "a=b")
+    assert find_training_split(str(tmp_path / "a=b")).names == ("bear", "cow")
+    with pytest.raises(DatasetError, match="no dataset"):
+        find_training_split("mine=nowhere")
+
+
+def test_names_of_sequences_may_have_spaces_and_accents_in_either_form(davis):
+    for kind in ("JPEGImages", "Annotations"):
+        (davis / kind / "480p" / "bear").rename(davis / kind / "480p" / "mon e\u0301t\u00e9")
+    (davis / "ImageSets" / "2017" / "val.txt").write_text("mon \u00e9te\u0301\n", encoding="utf-8")
+    (sequence,) = find_split("davis17", "val", davis).sequences
+    assert len(sequence.frames) == len(sequence.masks) == 4
 
 
 @pytest.mark.parametrize(

@@ -97,7 +97,7 @@ def test_black_and_white_masks_show_an_object_but_in_datasets_that_say_otherwise
     mine = split(tmp_path, "bear")
     assert Clips(mine).draw(np.random.default_rng(0), ClipRequest(2, 3, 32, 5)).name.startswith("bear/")
     with pytest.raises(DatasetError, match="no clip") as caught:
-        Clips(replace(mine, dataset="davis17")).draw(np.random.default_rng(0), ClipRequest(2, 3, 32, 5))
+        Clips(replace(mine, white_is_void=True)).draw(np.random.default_rng(0), ClipRequest(2, 3, 32, 5))
     assert "255 is void" in str(caught.value.hint)
 
 

@@ -1,14 +1,17 @@
 """Convolution, batch norm, sum and relu as one step, which a CPU in inference takes in one pass over memory.
 
 The fused operation is oneDNN's, which torch carries for its compiler, and equals the separate steps to the bit. Those
-are taken everywhere else: in training, on other devices, in other precisions, by convolutions of another kind.
+are taken everywhere else: in training (but see `frozen`), on other devices, in other precisions, by convolutions of another kind.
 """
 
+from math import inf
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from mgseg.model.fast.frozen import convolve_frozen, is_frozen
 
 # Activation -> what does it, in place; oneDNN's name of it and the numbers that go with it.
 _ACTIVATIONS: dict[str, tuple[Any, str, list[float]]] = {
@@ -16,6 +19,7 @@ _ACTIVATIONS: dict[str, tuple[Any, str, list[float]]] = {
     "relu": (F.relu_, "relu", []),
     "relu6": (lambda x: F.hardtanh_(x, 0, 6), "hardtanh", [0, 6]),
 }
+_LIMITS = {"none": None, "relu": inf, "relu6": 6.0}
 _NO_NORM = nn.Identity()
 
 
@@ -36,6 +40,10 @@ def convolve(
     """
     separate, name, numbers = _ACTIVATIONS[activation]
     has_name = onto is None or activation != "relu6"  # oneDNN knows no relu6 after a sum
+    if is_frozen(x, conv, norm):
+        limit = _LIMITS[activation] if onto is None else None
+        y = convolve_frozen(x, conv, norm, limit)  # type: ignore[arg-type]
+        return y if onto is None else separate(y + onto)
     if not (has_name and isinstance(norm, nn.Identity) and type(conv) is nn.Conv2d and _is_fusible(x)):
         y = norm(conv(x))
         return separate(y if onto is None else y.add_(onto))

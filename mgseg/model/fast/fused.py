@@ -1,7 +1,8 @@
 """Convolution, batch norm, sum and relu as one step, which a CPU in inference takes in one pass over memory.
 
 The fused operation is oneDNN's, which torch carries for its compiler, and equals the separate steps to the bit. Those
-are taken everywhere else: in training (but see `frozen`), on other devices, in other precisions, by convolutions of another kind.
+are taken everywhere else: in training (but see `frozen`), on other devices, in other precisions, by convolutions of
+another kind.
 """
 
 from math import inf

@@ -125,7 +125,7 @@ def test_smooth_or_noisy_colours_are_repaired_to_the_objects(
     colours[3], colours[8] = (0, 40, 220), (230, 30, 0)
     pixels = colours[shapes] if options["format"] == "JPEG" else smooth(colours[shapes])
     path = save(tmp_path / "m.img", pixels, **options)
-    with pytest.raises(InputError, match="smooth edges or specks"):
+    with pytest.raises(InputError, match="smooth edges or noise"):
         read_mask(path)
     mask = read_mask(path, clean=True).mask
     truth = np.select([shapes == 3, shapes == 8], [1, 2], 0)

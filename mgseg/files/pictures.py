@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 from PIL.PngImagePlugin import PngInfo
 
 from mgseg.errors import InputError
@@ -120,6 +120,19 @@ def _narrow(path: Path, wide: NDArray[np.generic]) -> NDArray[np.uint8]:
     if scale is None:
         raise InputError(f"the picture {path} has values up to {highest:g}", "scale them to 16 bits, 0 to 65535")
     return np.clip(np.rint(values * scale), 0, 255).astype(np.uint8)
+
+
+def is_turned(path: Path) -> bool:
+    """Whether EXIF data ask for a picture to be turned by a quarter turn.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    try:
+        with Image.open(path) as picture:
+            return picture.getexif().get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8)
+    except UNREADABLE as error:
+        raise InputError(f"cannot read the picture {path}: {error}") from error
 
 
 def check_size(path: Path, width: int, height: int) -> None:

@@ -1,5 +1,6 @@
 """The masks a user gives for a clip: which frame each belongs to, checked before anything is computed."""
 
+import unicodedata
 import zlib
 from collections.abc import Mapping
 from fractions import Fraction
@@ -9,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mgseg.errors import InputError
-from mgseg.files.masks import VOID, MaskFile, object_ids, read_mask
-from mgseg.files.pictures import list_pictures
+from mgseg.files.masks import VOID, WHITE, MaskFile, as_index_map, object_ids, read_mask
+from mgseg.files.pictures import is_turned, list_pictures
 from mgseg.files.video import ClipInfo
 
 MaskSource = str | Path | NDArray[np.uint8]
@@ -21,7 +22,7 @@ class GivenMasks:
 
     Args:
         masks: one mask for the first frame; masks by frame number (None: the first frame); or a folder of masks
-            named like the frames. A mask is a file or a uint8 (H, W) index map.
+            named like the frames. A mask is a file, or an (H, W) index map of uint8 or bool.
         info: of the clip.
         start: first frame that will be read, see `read_frames`.
         end: first frame that will not.
@@ -44,7 +45,8 @@ class GivenMasks:
         resize: bool = False,
         zero_is_background: bool = False,
     ) -> None:
-        self._size = (info.height, info.width)
+        self._info, self._size = info, (info.height, info.width)
+        self._turned_by = "EXIF" if info.path.is_dir() and is_turned(list_pictures(info.path)[0]) else None
         self._clean, self._resize = clean, resize
         self.zero_is_background = zero_is_background
         self._ids: set[int] = set()  # in any mask
@@ -58,6 +60,7 @@ class GivenMasks:
             self._sources[start] = self._sources.pop(None)
         for number, source in sorted(self._sources.items(), key=lambda item: item[0] or 0):
             _check_frame(number, source, info, start, end)
+            _check_place(source, info)
             mask = self._read(source)
             ids = object_ids(mask)
             self._ids.update(ids)
@@ -95,18 +98,23 @@ class GivenMasks:
 
     def _read(self, source: MaskSource) -> NDArray[np.uint8]:
         if isinstance(source, np.ndarray):
-            if source.dtype != np.uint8 or source.shape != self._size:
-                found = f"{source.dtype} {source.shape}"
-                raise InputError(f"a mask of this clip is a uint8 array of shape {self._size}, found {found}")
-            return source
+            return as_index_map(source, self._size)
         file = read_mask(
-            Path(source), size=self._size, clean=self._clean, resize=self._resize, may_be_empty=len(self._sources) > 1
+            Path(source),
+            size=self._size,
+            clean=self._clean,
+            resize=self._resize,
+            pixel_aspect=self._info.pixel_aspect,
+            turned_by=self._turned_by,
+            may_be_empty=len(self._sources) > 1,
         )
         if file.by_colour and file.palette:
             return self._same_ids(file, file.palette)
-        if file.palette:
-            for number in object_ids(file.mask):
-                self._ids_of_colours.setdefault(file.palette[3 * number : 3 * number + 3], number)
+        if file.is_white:  # the object that is white in another mask, else object 1
+            number = self._ids_of_colours.setdefault(WHITE, 1)
+            return np.where(file.mask == 1, np.uint8(number), file.mask)
+        for number in object_ids(file.mask):
+            self._ids_of_colours.setdefault(file.colour_of(number), number)
         self.palette = self.palette or file.palette
         return file.mask
 
@@ -136,14 +144,26 @@ def _by_frame(masks: MaskSource | Mapping[int | None, MaskSource], info: ClipInf
         return {None: masks}
     files = list_pictures(Path(masks))
     if info.path.is_dir():
-        numbers = {path.stem: number for number, path in enumerate(list_pictures(info.path))}
+        numbers = {_name(path): number for number, path in enumerate(list_pictures(info.path))}
     else:
-        numbers = {path.stem: int(path.stem) for path in files if path.stem.isdecimal()}
+        numbers = {_name(path): int(path.stem) for path in files if path.stem.isdecimal()}
     for path in files:
-        if path.stem not in numbers:
+        if _name(path) not in numbers:
             expected = f"like {next(iter(numbers))}" if info.path.is_dir() else "by its number, like 00012.png"
             raise InputError(f"{path} does not belong to a frame of {info.path}", f"name a mask {expected}")
-    return {numbers[path.stem]: path for path in files}
+    return {numbers[_name(path)]: path for path in files}
+
+
+def _name(path: Path) -> str:
+    """The stem in the one Unicode form: file systems and archives change an accent to a sign of its own and back."""
+    return unicodedata.normalize("NFC", path.stem)
+
+
+def _check_place(source: MaskSource, info: ClipInfo) -> None:
+    """Refuse a mask that would be taken for a frame of the clip."""
+    if not isinstance(source, np.ndarray) and Path(source).resolve().parent == info.path.resolve():
+        taken = f"the mask {source} lies among the frames of {info.path}, and would be taken for one"
+        raise InputError(taken, "move it to another folder")
 
 
 def _check_frame(

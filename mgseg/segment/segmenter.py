@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from mgseg.device import denormals_as_zero, is_out_of_memory
 from mgseg.errors import DeviceError, InputError
-from mgseg.files.masks import VOID, object_ids
+from mgseg.files.masks import VOID, as_index_map, object_ids
 from mgseg.model.decoder import joint_probabilities
 from mgseg.model.memory import CHUNK_ELEMENTS, MemoryBank
 from mgseg.model.network import other_objects, pad_to_stride, unpad
@@ -84,16 +84,17 @@ class Segmenter:
 
         Args:
             frame: uint8 (H, W, 3), RGB.
-            mask: uint8 (H, W): ids 1 to 254, 0 background, 255 void; ids keep their numbers.
+            mask: uint8 (H, W): ids 1 to 254, 0 background, 255 void; ids keep their numbers. Or bool: object 1.
 
         Returns:
             The mask, with background for void, uint8 (H, W).
         """
-        _check(frame, mask, None)
+        size = _check(frame, None)
+        mask = as_index_map(mask, size)
         if not object_ids(mask):
             raise InputError("the first mask has no object", "pixels with values 1 to 254 are objects")
-        self._objects, self._last, self._clip_size = [], None, None
-        return self.step(frame, mask, zero_is_background=True)
+        self._objects, self._last, self._clip_size = [], None, size
+        return self._attempt(lambda: self._step(frame, mask, zero_is_background=True))
 
     def step(
         self, frame: NDArray[np.uint8], mask: NDArray[np.uint8] | None = None, *, zero_is_background: bool = False
@@ -109,8 +110,9 @@ class Segmenter:
         Returns:
             The mask, uint8 (H, W) of object ids, 0 background.
         """
-        self._clip_size = _check(frame, mask, self._clip_size)
-        return self._attempt(lambda: self._step(frame, mask, zero_is_background))
+        size = self._check_next(frame)
+        stated = None if mask is None else as_index_map(mask, size)
+        return self._attempt(lambda: self._step(frame, stated, zero_is_background))
 
     def recall(
         self, frame: NDArray[np.uint8], mask: NDArray[np.uint8], given: NDArray[np.uint8] | None = None
@@ -127,8 +129,14 @@ class Segmenter:
         Returns:
             `mask`.
         """
-        self._clip_size = _check(frame, mask, self._clip_size)
+        mask = as_index_map(mask, self._check_next(frame))
         return self._attempt(lambda: self._recall(frame, mask, () if given is None else object_ids(given)))
+
+    def _check_next(self, frame: NDArray[np.uint8]) -> tuple[int, int]:
+        """Check a frame after the first, and return its (height, width)."""
+        if self._last is None:
+            raise InputError("no clip has begun", "call start(frame, mask) with the first frame that has a mask")
+        return _check(frame, self._clip_size)
 
     def _step(
         self, frame: NDArray[np.uint8], mask: NDArray[np.uint8] | None, zero_is_background: bool
@@ -271,7 +279,7 @@ class Segmenter:
                 self._objects.append(_Object(object_id, bank))
         planes = (0, *self.object_ids)
         silent = (VOID,) if zero_is_background else (0, VOID)
-        given = torch.from_numpy(mask).to(self.device)
+        given = torch.from_numpy(mask.copy()).to(self.device)  # an array may be read-only, or a mirrored view
         onehot = torch.stack([(given == i) & (i not in silent) for i in planes]).unsqueeze(0).float()
         onehot = resize(onehot, self._network_size)
         prob = F.pad(last.prob, (0, 0, 0, 0, 0, onehot.shape[1] - last.prob.shape[1]))
@@ -288,15 +296,17 @@ class Segmenter:
         return table[index.cpu().numpy()]
 
 
-def _check(
-    frame: NDArray[np.uint8], mask: NDArray[np.uint8] | None, clip_size: tuple[int, int] | None
-) -> tuple[int, int]:
+def _check(frame: object, clip_size: tuple[int, int] | None) -> tuple[int, int]:
     """Return the frame's (height, width)."""
+    if not isinstance(frame, np.ndarray):
+        hint = "np.asarray(...) makes one of a list or a Pillow picture, .cpu().numpy() of a tensor"
+        raise InputError(f"a frame is a NumPy array, found {type(frame).__name__}", hint)
     if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3:
-        raise InputError(f"a frame is uint8 (H, W, 3), found {frame.dtype} {frame.shape}")
+        hint = "values from 0 to 1: (255 * frame).astype(np.uint8); grey: np.dstack([frame] * 3)"
+        raise InputError(f"a frame is uint8 (H, W, 3), RGB, found {frame.dtype} {frame.shape}", hint)
     size = (frame.shape[0], frame.shape[1])
+    if 0 in size:
+        raise InputError(f"a frame of {size} (height, width) has no pixels")
     if clip_size is not None and size != clip_size:
-        raise InputError(f"a frame of {size} (height, width) in a clip of {clip_size}")
-    if mask is not None and (mask.dtype != np.uint8 or mask.shape != size):
-        raise InputError(f"a mask is uint8 of the frame's size {size}, found {mask.dtype} {mask.shape}")
+        raise InputError(f"a frame of {size} (height, width) in a clip of {clip_size}", "start() begins another clip")
     return size

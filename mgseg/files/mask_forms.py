@@ -1,0 +1,314 @@
+"""What a picture of a mask means, whatever its form. docs/masks.md says the same in words."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from mgseg.errors import InputError
+from mgseg.files.flatness import (
+    MANY_VALUES,
+    Blemishes,
+    Labels,
+    fill,
+    find_blemishes,
+    is_gradient,
+    is_photo,
+    main_colours,
+    nearest_colours,
+)
+
+VOID = 255
+WHITE = b"\xff\xff\xff"
+_BLACK = b"\0\0\0"
+_FEW_SPECKS = 8  # so many specks and thin edges do occur in hand-made datasets, which are indexed
+_FEW_GREYS = 16  # more grey values than this are a soft edge or JPEG, and cleaned by brightness
+_HIGHEST_COUNTED = 63  # programs count objects from 1; greys painted to be seen are brighter
+_MIDDLE_GREYS = range(96, 161)  # "unknown" in a trimap
+_CLEAN_HINT = "--clean-mask gives each stray pixel to the object beside it; or save the mask without smooth edges"
+
+Mask = NDArray[np.uint8]
+
+
+class _NotFlatError(InputError):
+    """Smooth edges, noise or a photo."""
+
+
+def _davis_palette() -> bytes:
+    """The colours of PASCAL VOC and DAVIS: the bits of an id, spread over the high bits of R, G and B."""
+    colours = np.zeros((256, 3), np.uint8)
+    ids = np.arange(256)
+    for bit in range(8):
+        colours |= ((ids[:, None] >> (3 * bit + np.arange(3)) & 1) << (7 - bit)).astype(np.uint8)
+    return colours.tobytes()
+
+
+DAVIS_PALETTE = _davis_palette()
+_GREY_PALETTE = bytes(value for value in range(256) for _ in range(3))
+
+
+@dataclass(frozen=True)
+class MaskFile:
+    """A mask as read.
+
+    Args:
+        mask: uint8 (H, W) index map.
+        palette: 768 bytes R, G, B of each id if the file had colours, else None.
+        by_colour: the ids were made up, one for each colour.
+        is_white: the file was black and white; id 1 was made up.
+    """
+
+    mask: Mask
+    palette: bytes | None = None
+    by_colour: bool = False
+    is_white: bool = False
+
+    def colour_of(self, object_id: int) -> bytes:
+        """The colour, or grey, that an object has in the file."""
+        return WHITE if self.is_white else _entry(self.palette or _GREY_PALETTE, object_id)
+
+
+def interpret(path: Path, picture: Image.Image, *, clean: bool) -> MaskFile:
+    """Turn any picture of a mask into ids. docs/masks.md has the rules.
+
+    Args:
+        path: for messages.
+        picture: decoded and upright.
+        clean: repair smooth edges and specks instead of refusing them.
+
+    Raises:
+        InputError: it is no mask, or no rule says what it means.
+    """
+    if picture.mode in ("I", "F") or picture.mode.startswith("I;16"):
+        return _from_grey(path, narrow(path, np.asarray(picture)), clean)
+    opaque = _opaque(path, picture)
+    if picture.mode == "P" and (palette := id_palette(picture)):
+        mask = np.array(picture)
+        mask[~opaque] = 0
+        if palette == DAVIS_PALETTE:
+            return _from_davis(path, mask, clean)
+        if _is_flat(_blemishes_of_indices(mask, palette), specks=_FEW_SPECKS):
+            return MaskFile(mask, palette)
+    rgb = np.array(picture.convert("RGBA").convert("RGB"))
+    return _from_colours(path, rgb, clean) if opaque.all() else _from_cut_out(path, rgb, opaque, clean)
+
+
+def id_palette(picture: Image.Image) -> bytes | None:
+    """The palette of an indexed picture, 768 bytes, if the indices are ids; None if only the colours have a meaning.
+
+    Indices are ids where the colours are those of DAVIS, and where index 0 is black. Where it is not, a black or white
+    index elsewhere tells that the order is that of a program which counted colours. So does a cube of colours, as GIF
+    and ffmpeg's pal8 have it, and white as index 255 beside high indices. A grey ramp is a grey picture.
+    """
+    colours = bytes(picture.getpalette("RGB") or [])
+    palette = colours + DAVIS_PALETTE[len(colours) :]
+    used = [index for index, count in enumerate(picture.histogram()) if count]
+    of_used = {index: _entry(palette, index) for index in used}
+    if all(of_used[index] == _entry(DAVIS_PALETTE, index) for index in used):
+        return palette
+    if all(of_used[index] == _entry(_GREY_PALETTE, index) for index in used) or _is_cube(colours):
+        return None
+    if palette[:3] != _BLACK and {_BLACK, WHITE} & {of_used[index] for index in used if index}:
+        return None
+    if min(of_used.get(VOID, _BLACK)) >= 248 and not _is_void(used):
+        return None
+    return palette
+
+
+def narrow(path: Path, wide: NDArray[np.generic]) -> Mask:
+    """A mask of more than 8 bits as one of 8, if its values allow it.
+
+    Values within 0 to 255 stay; multiples of 257 within 0 to 65535 are 8 bits spread over 16; fractions within 0 to 1
+    are shares of 255.
+
+    Raises:
+        InputError: the values are others.
+    """
+    if np.isfinite(wide.astype(np.float64)).all():
+        lowest, highest = float(wide.min()), float(wide.max())
+        whole = bool((wide == np.rint(wide.astype(np.float64))).all())
+        if lowest >= 0 and whole and highest <= 255:
+            return wide.astype(np.uint8)
+        if lowest >= 0 and whole and highest <= 65535 and not (wide.astype(np.int64) % 257).any():
+            return (wide.astype(np.int64) // 257).astype(np.uint8)
+        if lowest >= 0 and highest <= 1:
+            return np.rint(wide.astype(np.float64) * 255).astype(np.uint8)
+        found = f"its values go from {lowest:g} to {highest:g}"
+    else:
+        found = "some of its values are no numbers"
+    hint = "give the objects the values 1 to 254, and save it with 8 bits"
+    raise InputError(f"the mask {path} has more than 8 bits a pixel and {found}", hint)
+
+
+def _entry(palette: bytes, index: int) -> bytes:
+    return palette[3 * index : 3 * index + 3]
+
+
+def _opaque(path: Path, picture: Image.Image) -> NDArray[np.bool_]:
+    """Which pixels belong to the mask by their alpha, (H, W); all of them where there is none, or it is even."""
+    if "A" in picture.getbands() or "transparency" in picture.info:
+        opaque = np.asarray(picture.convert("RGBA"))[:, :, 3] >= 128
+        if opaque.any():
+            return opaque
+        raise InputError(f"the mask {path} is transparent everywhere", "only what is opaque can be an object")
+    return np.ones((picture.height, picture.width), bool)
+
+
+def _is_cube(colours: bytes) -> bool:
+    """Whether a palette of many colours takes each channel's values from a short list."""
+    table = np.frombuffer(colours, np.uint8).reshape(-1, 3)
+    return len(np.unique(table, axis=0)) > 64 and max(len(np.unique(channel)) for channel in table.T) <= 8
+
+
+def _is_void(values: Sequence[int]) -> bool:
+    """Whether 255 beside these values is void: they are ids that were counted from 1."""
+    others = [value for value in values if value not in (0, VOID)]
+    return bool(others) and max(others) <= _HIGHEST_COUNTED
+
+
+def _from_davis(path: Path, mask: Mask, clean: bool) -> MaskFile:
+    """Indices are ids, 255 void."""
+    bad = _blemishes_of_indices(mask, None).all
+    if bad.sum() <= _FEW_SPECKS:
+        return MaskFile(mask, DAVIS_PALETTE)
+    if clean:
+        return MaskFile(fill(np.where(bad[mask], np.int16(-1), mask)), DAVIS_PALETTE)
+    raise _not_clean(path, np.bincount(mask.ravel(), minlength=256), "indices", is_smooth=True)
+
+
+def _blemishes_of_indices(mask: Mask, palette: bytes | None) -> Blemishes:
+    """By the palette's colours, or by the indices where a smooth edge was made of indices."""
+    levels = np.frombuffer(palette, np.uint8).reshape(-1, 3) if palette else np.arange(256)[:, None]
+    return find_blemishes(mask, levels, ignore=(0, VOID))
+
+
+def _from_cut_out(path: Path, rgb: Mask, opaque: NDArray[np.bool_], clean: bool) -> MaskFile:
+    """Flat colours are objects, as in any mask; otherwise what is opaque is the one object."""
+    rgb[~opaque] = 0
+    one_object = MaskFile(opaque.view(np.uint8), is_white=True)
+    if not rgb.any():
+        return one_object
+    try:
+        return _from_colours(path, rgb, clean=False)
+    except _NotFlatError:
+        colours = main_colours(rgb)
+        if (rgb == rgb[:, :, :1]).all() or len(colours) <= 2 or is_photo(rgb, colours, len(_distinct(rgb)[0])):
+            return one_object
+        return _from_colours(path, rgb, clean)
+
+
+def _from_grey(path: Path, grey: Mask, clean: bool) -> MaskFile:
+    areas = np.bincount(grey.ravel(), minlength=256)
+    others = [int(value) for value in np.flatnonzero(areas) if value not in (0, VOID)]
+    if not others:
+        return MaskFile((grey > 0).view(np.uint8), is_white=bool(areas[VOID]))
+    if areas[VOID] and len(others) == 1 and _is_trimap(grey, others[0]):
+        return MaskFile(np.select([grey == VOID, grey == others[0]], [1, VOID], 0).astype(np.uint8), is_white=True)
+    blemishes = find_blemishes(grey, np.arange(256)[:, None], ignore=(0, VOID))
+    if len(others) + bool(areas[VOID]) == 1 or (_is_flat(blemishes) and not is_gradient(grey)):
+        return _from_flat_greys(path, grey, others)
+    if not clean:
+        raise _not_clean(path, areas, "grey values", is_smooth=blemishes.edges.sum() > 1 or len(others) > _FEW_GREYS)
+    if len(others) <= _FEW_GREYS:
+        cleaned = fill(np.where(blemishes.all[grey], np.int16(-1), grey))
+        return _from_flat_greys(path, cleaned, [int(v) for v in np.unique(cleaned) if v not in (0, VOID)])
+    rgb = np.repeat(grey[:, :, None], 3, axis=2)
+    colours = main_colours(rgb)
+    if len(colours) > 2:
+        return _by_main_colours(path, rgb, colours)
+    return MaskFile((2 * grey.astype(np.int16) >= max(255, grey.max())).view(np.uint8), is_white=True)
+
+
+def _from_flat_greys(path: Path, grey: Mask, others: Sequence[int]) -> MaskFile:
+    """Flat grey values: ids, 255 void beside low ones; or painted greys, white among them."""
+    if not (grey == VOID).any() or _is_void(others):
+        return MaskFile(grey)
+    if others and min(others) <= _HIGHEST_COUNTED:
+        values = f"{others[0]} to {others[-1]}"
+        hint = "paint void as 0 and each object with a value from 1 to 254"
+        raise InputError(f"the mask {path} has the grey values {values} and 255, which may be an object or void", hint)
+    return _number_colours(path, np.repeat(grey[:, :, None], 3, axis=2))
+
+
+def _is_trimap(grey: Mask, middle: int) -> bool:
+    """Whether one middle grey lies all around white, so that white and black hardly touch."""
+    if middle not in _MIDDLE_GREYS:
+        return False
+    pairs = ((grey[:-1], grey[1:]), (grey[:, :-1], grey[:, 1:]))
+    touching = sum(int((((a == 0) & (b == 255)) | ((a == 255) & (b == 0))).sum()) for a, b in pairs)
+    around = sum(int((((a == middle) & (b == 255)) | ((a == 255) & (b == middle))).sum()) for a, b in pairs)
+    return around > 20 * touching
+
+
+def _is_flat(blemishes: Blemishes, specks: int = 0) -> bool:
+    """One thin object between two others looks like a step of an edge; a soft edge has several steps."""
+    return blemishes.edges.sum() <= 1 and blemishes.specks.sum() <= specks
+
+
+def _from_colours(path: Path, rgb: Mask, clean: bool) -> MaskFile:
+    if (rgb == rgb[:, :, :1]).all():
+        return _from_grey(path, np.ascontiguousarray(rgb[:, :, 0]), clean)
+    values, labels, levels = _distinct(rgb)
+    is_smooth = True
+    if len(values) <= MANY_VALUES:
+        blemishes = find_blemishes(labels, levels, ignore=np.flatnonzero(values == 0))
+        is_smooth = bool(blemishes.edges.sum() > 1)
+        if (values > 0).sum() == 1 or _is_flat(blemishes):
+            return _number_colours(path, rgb)
+    colours = main_colours(rgb)
+    if is_photo(rgb, colours, len(values)):
+        hint = "a mask has one flat colour for each object and black elsewhere; save it without the picture"
+        raise _NotFlatError(f"the mask {path} has {len(values):,} colours, as a photo has", hint)
+    if clean:
+        return _by_main_colours(path, rgb, colours)
+    raise _not_clean(path, np.bincount(labels.ravel()), "colours", [f"#{v:06x}" for v in values], is_smooth=is_smooth)
+
+
+def _distinct(rgb: Mask) -> tuple[NDArray[np.uint32], Labels, Mask]:
+    """The colours packed (K,), their places (H, W), and the colours as uint8 (K, 3)."""
+    packed = rgb.astype(np.uint32) @ np.array([65536, 256, 1], np.uint32)
+    values, labels = np.unique(packed, return_inverse=True)
+    levels = values[:, None] >> np.array([16, 8, 0], np.uint32) & 255
+    return values, labels.reshape(packed.shape), levels.astype(np.uint8)
+
+
+def _number_colours(path: Path, rgb: Mask) -> MaskFile:
+    """Number the colours from the largest area down; black is background, or else white if it is the largest."""
+    values, labels, levels = _distinct(rgb)
+    order = np.argsort(-np.bincount(labels.ravel()), kind="stable")
+    largest_is_white = (levels[order[0]] == 255).all()
+    background = 0 if values[0] == 0 else order[0] if largest_is_white else -1
+    order = order[order != background]
+    if len(order) > 254:
+        raise InputError(f"the mask {path} has {len(order)} flat colours; more than 254 objects cannot be followed")
+    numbers = np.zeros(len(values), np.uint8)
+    numbers[order] = np.arange(1, len(order) + 1)
+    return MaskFile(numbers[labels], _palette_of(levels[order]), by_colour=True)
+
+
+def _by_main_colours(path: Path, rgb: Mask, colours: Mask) -> MaskFile:
+    return MaskFile(nearest_colours(rgb, colours), _palette_of(colours[1:]), by_colour=True)
+
+
+def _palette_of(colours: Mask) -> bytes:
+    """A palette with these colours (N, 3) from id 1 on."""
+    return (_BLACK + colours.tobytes() + DAVIS_PALETTE[3 + 3 * len(colours) :])[:768]
+
+
+def _not_clean(
+    path: Path,
+    areas: NDArray[np.integer],
+    what: str,
+    names: Sequence[str] | None = None,
+    *,
+    is_smooth: bool,
+) -> InputError:
+    order = [i for i in np.argsort(-areas, kind="stable") if areas[i]]
+    shares = areas / areas.sum() * 100
+    top = ", ".join(f"{names[i] if names else i} {shares[i]:.3g} %" for i in order[:8])
+    rest = f", and {len(order) - 8} more" if len(order) > 8 else ""
+    found = "smooth edges or noise" if is_smooth else "specks, a few pixels of another value"
+    return _NotFlatError(f"the mask {path} has {found}: {len(order)} {what} ({top}{rest})", _CLEAN_HINT)

@@ -135,7 +135,7 @@ def test_an_error_is_one_message_and_a_hint_without_a_traceback(call: Any, place
     assert result.exit_code == 1
     assert not result.stdout
     error, hint = result.stderr.splitlines()
-    assert error.startswith("error: the mask soft.png has smooth edges or specks: ")
+    assert error.startswith("error: the mask soft.png has smooth edges or noise: ")
     assert hint.startswith(" hint: --clean-mask")
     assert not (place / "shapes_masks").exists()
     assert call("--mask", "soft.png", "--clean-mask", "--end", 2).exit_code == 0

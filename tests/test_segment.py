@@ -286,7 +286,7 @@ def _bad_inputs(clip: Made, folder: Path) -> dict[str, tuple[type[MgsegError], s
         "no clip": (InputError, "no such file", {"clip": folder / "none.mp4"}),
         "no mask": (InputError, "no such mask", {"masks": folder / "none.png"}),
         "mask size": (InputError, "48x32, the clip 96x64", {"masks": folder / "small.png"}),
-        "array size": (InputError, "array of shape", {"masks": mask[::2]}),
+        "array size": (InputError, "of the frame.s size", {"masks": mask[::2]}),
         "mask beyond": (InputError, "frames are 0 to 7", {"masks": {8: mask}}),
         "two masks": (InputError, "two masks", {"masks": {None: mask, 0: mask}}),
         "mask outside": (InputError, "outside of --start", {"masks": {1: mask}, "span": Span(2)}),

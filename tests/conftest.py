@@ -1,7 +1,6 @@
 """Shared fixtures: small clips with exact masks made with PyAV, a tiny random model and its weights file."""
 
 import math
-import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import av
 import numpy as np
 import pytest
+from made_clips import set_display_matrix
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
@@ -107,13 +107,9 @@ def make_clip(
 
 
 def _rotate(path: Path, degrees: int) -> None:
-    """Set the matrix in the track header of an MP4, which PyAV can do only since version 18."""
+    """Let players turn an MP4, counterclockwise; PyAV itself can do that only since version 18."""
     cos, sin = round(math.cos(math.radians(degrees))), round(math.sin(math.radians(degrees)))
-    one, w = 1 << 16, 1 << 30
-    before = struct.pack(">9i", one, 0, 0, 0, one, 0, 0, 0, w)
-    after = struct.pack(">9i", cos * one, -sin * one, 0, sin * one, cos * one, 0, 0, 0, w)
-    start, header = path.read_bytes().split(b"tkhd", 1)
-    path.write_bytes(start + b"tkhd" + header.replace(before, after, 1))
+    set_display_matrix(path, cos, -sin, sin, cos)
 
 
 def _add_tone(container: Any, stream: Any, seconds: float) -> None:

@@ -21,6 +21,7 @@ from mgseg.cli import segment as command
 from mgseg.errors import InputError
 from mgseg.files.masks import write_mask
 from mgseg.files.video import read_frames
+from mgseg.files.video_file import VideoFile
 from mgseg.segment.clip import Span, segment_clip
 
 runner = CliRunner()
@@ -166,15 +167,18 @@ def test_a_part_is_kept_told_and_exits_with_1(call: Any, make_clip: Any, place: 
 def test_ctrl_c_keeps_what_is_finished_and_exits_with_130(
     call: Any, place: Path, clip: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    frames = list(read_frames(clip.path))
+
     def read(*_: Any) -> Any:
-        yield from list(read_frames(clip.path))[:4]
+        yield from frames[:4]
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(mgseg.segment.clip, "read_frames", read)
+    monkeypatch.setattr(VideoFile, "frames", read)
     result = call("--mask", "first.png", "--overlay", "o.mp4")
     assert result.exit_code == 130
     assert "interrupted" in result.stderr
     assert sorted(path.name for path in (place / "shapes_masks").iterdir()) == [f"{i:05d}.png" for i in range(4)]
+    monkeypatch.undo()
     assert len(list(read_frames(place / "o.mp4"))) == 4
 
 

@@ -17,6 +17,7 @@ from mgseg.errors import InputError, MgsegError, OutputError, WeightsError
 from mgseg.files.masks import DAVIS_PALETTE, object_ids, write_mask
 from mgseg.files.threads import WriteBehind, read_ahead
 from mgseg.files.video import Frame, probe, read_frames
+from mgseg.files.video_file import VideoFile
 from mgseg.network import Network
 from mgseg.outputs.table import Outputs
 from mgseg.segment.clip import SegmentResult, Span, segment_clip
@@ -228,8 +229,9 @@ def test_a_cut_clip_is_segmented_as_far_as_it_goes(run: Run, make_clip: Any, tmp
 def test_an_error_in_the_reader_or_writer_ends_the_run(
     run: Run, clip: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, problem: BaseException
 ) -> None:
+    frames = list(read_frames(clip.path))
+
     def read(*_: Any) -> Iterator[Frame]:
-        frames = list(read_frames(clip.path))
         yield from frames[:4]
         if not isinstance(problem, OutputError):
             raise problem
@@ -239,7 +241,7 @@ def test_an_error_in_the_reader_or_writer_ends_the_run(
             raise problem
         write_mask(path, mask, palette, note)
 
-    monkeypatch.setattr(mgseg.segment.clip, "read_frames", read)
+    monkeypatch.setattr(VideoFile, "frames", read)
     monkeypatch.setattr(mgseg.outputs.masks, "write_mask", write)
     outputs = Outputs(tmp_path / "masks", overlay=tmp_path / "o.mp4")
     begin = time.perf_counter()

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import mgseg.files.frame
 import mgseg.files.pictures
-import mgseg.files.video
 from mgseg.errors import InputError
 from mgseg.files.video import Frame, probe, read_backward, read_frames
 
@@ -106,7 +106,7 @@ def test_sixteen_bit_pictures_are_scaled_not_clipped(tmp_path: Path) -> None:
 def test_reading_backward_gives_the_same_frames(
     make_clip: Maker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    monkeypatch.setattr(mgseg.files.video, "BACKWARD_BYTES", 1)  # chunks of 8 frames
+    monkeypatch.setattr(mgseg.files.frame, "BACKWARD_BYTES", 1)  # chunks of 8 frames
     made = make_clip(tmp_path / name, num_frames=22)
     forward = list(read_frames(made.path))
     backward = list(read_backward(made.path, 2, 21))

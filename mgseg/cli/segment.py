@@ -170,7 +170,11 @@ def _report(result: "SegmentResult", as_json: bool) -> None:
             console.result(str(place))
     found = f" ({result.num_found} of them found)" if result.num_found else ""
     objects = f"{len(result.object_ids)} object{'s' * (len(result.object_ids) != 1)}"
-    console.message(f"{result.num_frames} frames{found}, {objects}, {result.frames_per_second:.1f} frames a second")
+    frames = f"{result.num_frames} frame{'s' * (result.num_frames != 1)}"
+    speed = f", {result.frames_per_second:.1f} frames a second" if result.num_found < result.num_frames else ""
+    for text in result.warnings:
+        console.warning(text)
+    console.message(f"{frames}{found}, {objects}{speed}")
     if result.problem:
         console.warning("the result is partial")
         raise result.problem

@@ -1,6 +1,7 @@
 """Opening and decoding a video file, whatever is wrong with it. What the file means as a clip is in `video.py`."""
 
 import re
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from fractions import Fraction
@@ -8,27 +9,31 @@ from pathlib import Path
 from typing import TypeVar
 
 import av
-import numpy as np
 from av.audio.stream import AudioStream
 from av.container import InputContainer
+from av.stream import Disposition
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
-from numpy.typing import NDArray
 
 from mgseg.errors import InputError
 from mgseg.files.pictures import MAX_PIXELS, check_size
+from mgseg.files.times import rate_of
+from mgseg.files.truncation import is_cut
 
 # Text files and playlists, which FFmpeg would draw or follow.
 _NOT_CLIPS = {"tty", "bin", "xbin", "adf", "idf", "concat", "hls", "dash", "imf", "sdp", "lavfi"}
 # Containers whose header promises a length; in others the length is guessed from the data itself.
-_PROMISING = {"mov", "matroska", "avi"}
+_PROMISING = {"mov", "matroska"}
+
+_COVERS = Disposition.attached_pic | Disposition.timed_thumbnails
+_DEFAULT_BONUS = 5_000_000  # what ffmpeg adds to a stream's pixels or channels if it is marked as the default
 
 _T = TypeVar("_T")
 
 
 @contextmanager
 def open_video(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
-    """Open a file and its first video stream.
+    """Open a file and the video stream that is its clip.
 
     Raises:
         InputError: no such file, not a video, no video stream, or frames of an absurd size.
@@ -42,15 +47,39 @@ def open_video(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
     with container:
         if container.format.name in _NOT_CLIPS:
             raise InputError(f"{path} is not a video")
-        if not container.streams.video:
-            raise InputError(f"{path} has no video stream", "a cut file may have lost it")
-        stream = container.streams.video[0]
-        if not stream.codec_context:
-            raise InputError(f"{path} is damaged, or of a codec that this build of FFmpeg does not know")
+        stream = choose_video(path, container)
         check_size(path, stream.codec_context.width, stream.codec_context.height)
         stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
         stream.thread_type = "AUTO"
         yield container, stream
+
+
+def choose_video(path: Path, container: InputContainer) -> VideoStream:
+    """The stream that ffmpeg would take: no cover, with frames, the default one or else the largest."""
+    streams = [stream for stream in container.streams.video if not stream.disposition & _COVERS]
+    if not container.streams.video:
+        raise InputError(f"{path} has no video stream", "a cut file may have lost it")
+    if not streams:
+        raise InputError(f"{path} has no video stream, only a cover picture")
+    known = [stream for stream in streams if stream.codec_context]
+    if not known:
+        raise InputError(f"{path} is damaged, or of a codec that this build of FFmpeg does not know")
+
+    def score(stream: VideoStream) -> tuple[bool, int]:
+        area = stream.codec_context.width * stream.codec_context.height
+        return stream.frames > 0, area + _DEFAULT_BONUS * bool(stream.disposition & Disposition.default)
+
+    return max(known, key=score)  # the first of equals
+
+
+def choose_sound(container: InputContainer) -> AudioStream | None:
+    """The audio stream that ffmpeg would take: the default one or else that of most channels; None without any."""
+    known = [stream for stream in container.streams.audio if stream.codec_context]
+
+    def score(stream: AudioStream) -> int:
+        return stream.codec_context.channels + _DEFAULT_BONUS * bool(stream.disposition & Disposition.default)
+
+    return max(known, key=score, default=None)
 
 
 def _not_a_video(path: Path, error: Exception) -> InputError:
@@ -68,46 +97,11 @@ def _not_a_video(path: Path, error: Exception) -> InputError:
     return InputError(f"{path} is not a video that can be read")
 
 
-def first_sound(container: InputContainer) -> AudioStream | None:
-    """The first audio stream of a codec that this build of FFmpeg knows."""
-    return next((stream for stream in container.streams.audio if stream.codec_context), None)
-
-
-class Times:
-    """Seconds of each frame since the first, strictly growing even where a file's own times are not."""
-
-    def __init__(self, stream: VideoStream) -> None:
-        self.tick = stream.time_base or 1 / rate_of(stream)
-        self.step = 1 / rate_of(stream)
-        self.origin: int | None = None
-        self.last: Fraction | None = None
-
-    def __call__(self, raw: VideoFrame) -> Fraction:
-        if raw.pts is not None and self.origin is None and self.last is None:
-            self.origin = raw.pts
-        if raw.pts is None or self.origin is None:
-            time = Fraction(0) if self.last is None else self.last + self.step
-        else:
-            time = (raw.pts - self.origin) * self.tick
-        if self.last is not None and time <= self.last:
-            time = self.last + self.tick
-        self.last = time
-        return time
-
-
-def rate_of(stream: VideoStream) -> Fraction:
-    """Mean frames a second; 25 where the file does not say."""
-    rate = stream.average_rate or stream.guessed_rate or stream.base_rate
-    return Fraction(rate) if rate else Fraction(25)
-
-
 def promised_seconds(container: InputContainer, stream: VideoStream) -> Fraction:
     """Length of the video stream by the container's header; 0 where the header makes no promise."""
     names = set(container.format.name.split(","))
     if not names & _PROMISING:
         return Fraction(0)
-    if "avi" in names:
-        return stream.frames / rate_of(stream)
     if "matroska" in names:
         match = re.match(r"(\d+):(\d+):(\d+(?:\.\d+)?)", stream.metadata.get("DURATION", ""))
         if match:
@@ -118,11 +112,14 @@ def promised_seconds(container: InputContainer, stream: VideoStream) -> Fraction
 
 
 def decode(path: Path, container: InputContainer, stream: VideoStream) -> Iterator[VideoFrame]:
-    """Yield every frame that decodes, then raise InputError if the clip held fewer than it promised."""
+    """Yield every frame that decodes, then raise InputError if the clip held fewer than it promised.
+
+    Frames come as they are in the file: not upright, and of whatever size.
+    """
     promised = promised_seconds(container, stream)
     tick, step = Fraction(stream.time_base or 0), 1 / rate_of(stream)
+    stamps: deque[int | None] | None = deque() if _has_decoding_times_only(container, stream) else None
     count = broken = 0
-    size: tuple[int, int] | None = None  # later frames of another size are scaled, as ffmpeg does
     first: int | None = None
     end = longest = Fraction(0)
     packets = container.demux(stream)
@@ -141,19 +138,30 @@ def decode(path: Path, container: InputContainer, stream: VideoStream) -> Iterat
             duration = (packet.duration or 0) * tick
             longest = max(longest, duration)
             end = max(end, (packet.pts - first) * tick + duration)
+        if stamps is not None and packet.size and not cut_short:
+            stamps.append(packet.dts)
         for frame in frames:
             count += 1
-            size = size or (frame.width, frame.height)
-            yield frame if (frame.width, frame.height) == size else frame.reformat(*size)
+            if stamps:
+                frame.pts = stamps.popleft()
+            yield frame
     slack = max(longest, 3 * step / 2)  # the last frame's duration is often missing
-    if count and (broken or end + slack < promised):
-        total = stream.frames or round(promised / step) or count + broken
-        raise InputError(
-            f"{path} is cut or damaged: {count} of {max(total, count + 1)} frames could be read",
-            "copy or record it again to get the rest",
-        )
     if not count:
         raise InputError(f"{path} holds no frame that can be decoded")
+    if broken or end + slack < promised or _lacks_frames(path, container, stream, count):
+        total = max(stream.frames or round(promised / step) or count + broken, count)
+        found = f"{count} of {total} frames could be read" if total > count else f"{count} frames could be read"
+        raise InputError(f"{path} is cut or damaged: {found}", "copy or record it again to get the rest")
+
+
+def _has_decoding_times_only(container: InputContainer, stream: VideoStream) -> bool:
+    """Whether time stamps are in the order of decoding, so that the n-th frame shown has the n-th stamp."""
+    return container.format.name == "avi" and stream.codec_context.has_b_frames
+
+
+def _lacks_frames(path: Path, container: InputContainer, stream: VideoStream, count: int) -> bool:
+    """Whether a file is cut by the structure of its container; an AVI counts empty chunks as frames, too."""
+    return (not stream.frames or count < stream.frames) and is_cut(path, container.format.name)
 
 
 def _next_packet(packets: Iterator[_T]) -> _T | None:
@@ -171,10 +179,3 @@ def seek(container: InputContainer, stream: VideoStream, pts: int) -> bool:
     except (av.FFmpegError, OSError):
         return False
     return True
-
-
-def to_rgb(raw: VideoFrame) -> NDArray[np.uint8]:
-    """Convert to an upright uint8 (H, W, 3) RGB array, applying the rotation the file asks for."""
-    image = np.asarray(raw.to_ndarray(format="rgb24"), np.uint8)
-    turns = round(raw.rotation / 90) % 4  # degrees counterclockwise, as np.rot90 turns
-    return np.ascontiguousarray(np.rot90(image, turns)) if turns else image

@@ -1,7 +1,7 @@
 """Writing clips: video files with exact frame times and the sound of another clip, and animated pictures."""
 
-from collections.abc import Iterator
-from contextlib import ExitStack, suppress
+from collections.abc import Callable
+from contextlib import ExitStack
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
@@ -13,20 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mgseg.errors import OutputError
-from mgseg.files.decoding import first_sound
 from mgseg.files.encodings import VIEWING, Encoding
+from mgseg.files.sound import CopiedSound
 from mgseg.files.whole_file import cannot_write, whole_file
 
 Image = NDArray[np.uint8]
 
 ANIMATIONS = {".gif", ".webp"}
 SUFFIXES = (*VIEWING, *sorted(ANIMATIONS))
-_PLAYED = {  # sound that players expect in a file of this kind; the rest is converted
-    "mp4": {"aac", "ac3", "alac", "eac3", "flac", "mp3", "opus"},
-    "webm": {"opus", "vorbis"},
-}
-_SOUND_ENCODER = {"mp4": "aac", "matroska": "aac", "webm": "libopus"}
-_SOUND_RATE = 48000  # the one rate that both take
 _PIXELS = {  # by channels and bytes of each
     (1, 1): "gray",
     (1, 2): "gray16le",
@@ -111,6 +105,7 @@ class VideoWriter(_WholeFile):
         pixel_aspect: a pixel's width divided by its height.
         sound: a clip whose sound is copied, or converted where the file cannot hold it as it is.
         sound_from: seconds in that file's own time that become 0 here.
+        warn: called when the sound, or a part of it, has to be left out.
         encoding: how pictures are stored; by the path's suffix (.mp4, .mkv, .webm) where it is not given.
 
     Raises:
@@ -127,6 +122,7 @@ class VideoWriter(_WholeFile):
         pixel_aspect: Fraction = Fraction(1),
         sound: Path | None = None,
         sound_from: Fraction = Fraction(0),
+        warn: Callable[[str], None] = lambda text: None,
         encoding: Encoding | None = None,
     ) -> None:
         if encoding is None:
@@ -135,14 +131,21 @@ class VideoWriter(_WholeFile):
         super().__init__(path)
         self.encoding = encoding
         self.rate, self.time_base = rate, time_base
-        self.last = Fraction(-1)
+        self.last, self.last_pts = Fraction(-1), -1
+        self.sound: CopiedSound | None = None
         try:
-            self.container = av.open(f"file:{self.part}", "w", format=encoding.container)
-            self.stream: Any = self._add_pictures(size, pixel_aspect)
-            self.sound = _Sound(sound, self.container, sound_from) if sound else None
+            self._open(size, pixel_aspect)
+            if sound:
+                self.sound = CopiedSound.add(sound, self.container, sound_from, warn)
+                if not self.sound:
+                    self._open(size, pixel_aspect)
         except (av.FFmpegError, OSError) as error:
             self.part.unlink(missing_ok=True)
             raise cannot_write(self.path, error) from error
+
+    def _open(self, size: tuple[int, int], pixel_aspect: Fraction) -> None:
+        self.container = av.open(f"file:{self.part}", "w", format=self.encoding.container)
+        self.stream: Any = self._add_pictures(size, pixel_aspect)
 
     def _add_pictures(self, size: tuple[int, int], pixel_aspect: Fraction) -> Any:
         name, options = self.encoding.find_encoder(self.path)
@@ -171,8 +174,8 @@ class VideoWriter(_WholeFile):
         given = _PIXELS[image.shape[2] if image.ndim == 3 else 1, image.dtype.itemsize]
         frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(values), format=given)
         frame = frame.reformat(format=self.encoding.pixels, dst_colorspace="ITU709")
-        frame.pts, frame.time_base = round(time / self.time_base), self.time_base
-        self.last = time
+        self.last, self.last_pts = time, max(round(time / self.time_base), self.last_pts + 1)
+        frame.pts, frame.time_base = self.last_pts, self.time_base
         try:
             self.container.mux(self.stream.encode(frame))
             if self.sound:
@@ -190,67 +193,8 @@ class VideoWriter(_WholeFile):
                     self.sound.finish()
         finally:
             if self.sound:
-                self.sound.source.close()
+                self.sound.close()
             self.container.close()
-
-
-class _Sound:
-    """Brings the sound of a clip into a file that is being written, packet by packet."""
-
-    def __init__(self, path: Path, target: av.container.OutputContainer, origin: Fraction) -> None:
-        self.source = av.open(f"file:{path}")
-        self.target, self.origin = target, origin
-        sound = first_sound(self.source)
-        assert sound is not None
-        self.input = sound
-        kind = target.format.name
-        self.copies = self.input.codec_context.codec.canonical_name in _PLAYED.get(kind, target.supported_codecs)
-        self.output: Any
-        if self.copies:
-            self.output = target.add_stream_from_template(self.input)
-        else:
-            self.output = target.add_stream(_SOUND_ENCODER[kind], rate=_SOUND_RATE)
-            self.output.layout = "stereo"
-        self.samples: int | None = None
-        self.frames: list[Any] = []  # of the newest packet
-        self.packets = self._read()
-        self.next = next(self.packets, None)
-
-    def _read(self) -> Iterator[Any]:
-        try:
-            packet: Any
-            for packet in self.source.demux(self.input):
-                if packet.pts is not None and packet.pts * packet.time_base >= self.origin:
-                    yield packet
-        except (av.FFmpegError, OSError):  # a cut clip has sound as far as it goes
-            return
-
-    def copy_until(self, time: Fraction) -> None:
-        """Write the sound that begins before a time, seconds from the origin."""
-        while self.next is not None and self.next.pts * self.next.time_base - self.origin < time:
-            self._write(self.next)
-            self.next = next(self.packets, None)
-
-    def _write(self, packet: Any) -> None:
-        if self.copies:
-            packet.pts -= round(self.origin / packet.time_base)
-            packet.dts = packet.pts
-            packet.stream = self.output
-            self.target.mux(packet)
-            return
-        with suppress(av.FFmpegError):  # damaged: what was heard last stands in for it, and the rest keeps its time
-            self.frames = packet.decode()
-        for frame in self.frames:  # counted in samples: the source's ticks may be too coarse for the encoder
-            if self.samples is None:
-                self.samples = round((packet.pts * packet.time_base - self.origin) * frame.sample_rate)
-            frame.pts, frame.time_base = self.samples, Fraction(1, frame.sample_rate)
-            self.samples += frame.samples
-            self.target.mux(self.output.encode(frame))
-
-    def finish(self) -> None:
-        """Write what the encoder still holds."""
-        if not self.copies:
-            self.target.mux(self.output.encode(None))
 
 
 class AnimationWriter(_WholeFile):
@@ -287,5 +231,6 @@ class AnimationWriter(_WholeFile):
         ends = [*self.times[1:], self.times[-1] + 1 / self.rate]
         marks = [round((time - self.times[0]) * 1000 / tick) for time in [*self.times, ends[-1]]]
         durations = [max(1, after - before) * tick for before, after in pairwise(marks)]
-        options: dict[str, Any] = {"plugin": "pillow", "extension": suffix, "duration": durations, "loop": 0}
+        shown = durations if len(durations) > 1 else durations[0]  # Pillow takes no list for one frame
+        options: dict[str, Any] = {"plugin": "pillow", "extension": suffix, "duration": shown, "loop": 0}
         self.part.write_bytes(imwrite("<bytes>", np.stack(self.frames), **options))

@@ -51,6 +51,7 @@ class ClipVideo:
             pixel_aspect=clip.pixel_aspect,
             sound=clip.path if clip.has_audio else None,
             sound_from=clip.first_time + self._start,
+            warn=self.target.warn,
         )
 
     def __enter__(self) -> Self:

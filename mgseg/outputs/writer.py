@@ -5,6 +5,7 @@ A new output is a subclass of `OutputWriter` in a file of its own, and a line in
 
 import os
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,11 +28,13 @@ class Target:
         clip: what is segmented.
         palette: 768 bytes R, G, B of each object id.
         num_frames: how many frames there will be, None if unknown.
+        warn: called with a sentence about what had to be left out of an output.
     """
 
     clip: ClipInfo
     palette: bytes
     num_frames: int | None = None
+    warn: Callable[[str], None] = lambda text: None
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Mapping
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from fractions import Fraction
 from math import ceil
 from pathlib import Path
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from mgseg.errors import DeviceError, InputError, MgsegError
 from mgseg.files.masks import DAVIS_PALETTE
 from mgseg.files.threads import WriteBehind, read_ahead
-from mgseg.files.video import ClipInfo, Frame, probe, read_backward, read_frames
+from mgseg.files.video import Clip, ClipInfo, Frame, open_clip
 from mgseg.network import Network
 from mgseg.outputs.results import Results
 from mgseg.outputs.table import Outputs
@@ -41,6 +41,7 @@ class SegmentResult:
         object_ids: of the objects followed to the end.
         seconds: from the first frame read to the last file written, without loading weights.
         problem: why this is only a part; None if it is whole.
+        warnings: what the user should know about the clip or the results, a sentence each.
     """
 
     clip: Path
@@ -50,10 +51,11 @@ class SegmentResult:
     object_ids: tuple[int, ...]
     seconds: float
     problem: MgsegError | None = None
+    warnings: tuple[str, ...] = ()
 
     @property
     def frames_per_second(self) -> float:
-        """How fast the frames were segmented that were not found."""
+        """How fast the frames were segmented that were not found; 0 if all were."""
         return (self.num_frames - self.num_found) / self.seconds
 
     def to_json(self) -> dict[str, Any]:
@@ -67,6 +69,7 @@ class SegmentResult:
             "seconds": round(self.seconds, 3),
             "frames_per_second": round(self.frames_per_second, 3),
             "problem": None if self.problem is None else str(self.problem),
+            "warnings": list(self.warnings),
         }
 
 
@@ -120,24 +123,28 @@ def segment_clip(
     """
     clip, outputs, span = Path(clip), outputs or Outputs(), span or Span()
     network, options = network or Network(), options or SegmenterOptions()
-    info = probe(clip)
-    given = GivenMasks(
-        masks,
-        info,
-        span.start,
-        span.end,
-        clean=clean_masks,
-        resize=resize_masks,
-        zero_is_background=zero_is_background,
-    )
-    results = Results(outputs, Target(info, given.palette or DAVIS_PALETTE, _count(info, span, None)))
-    results.check(clip, *given.paths, *(path.parent for path in given.paths))
-    settings = _settings(info, given, results, span, network, options)
-    found_in = outputs.places["masks"] if outputs.resume else None
-    if found_in:
-        check_settings(found_in, settings)
-    segmenter = Segmenter(network, options)
-    return _Run(info, given, results, span, segmenter, settings, found_in, on_mask, progress).run()
+    with open_clip(clip) as source:
+        info = source.info
+        given = GivenMasks(
+            masks,
+            info,
+            span.start,
+            span.end,
+            clean=clean_masks,
+            resize=resize_masks,
+            zero_is_background=zero_is_background,
+        )
+        warnings = [f"{clip} is HDR: its frames are tone-mapped to BT.709, also in results"] if info.is_hdr else []
+        target = Target(info, given.palette or DAVIS_PALETTE, _count(info, span, None), warnings.append)
+        results = Results(outputs, target)
+        results.check(clip, *given.paths, *(path.parent for path in given.paths))
+        settings = _settings(info, given, results, span, network, options)
+        found_in = outputs.places["masks"] if outputs.resume else None
+        if found_in:
+            check_settings(found_in, settings)
+        segmenter = Segmenter(network, options)
+        run = _Run(source, given, results, span, segmenter, settings, found_in, on_mask, progress, warnings)
+        return run.run()
 
 
 def _settings(
@@ -160,7 +167,7 @@ def _settings(
 class _Run:
     """One clip on its way through the threads."""
 
-    info: ClipInfo
+    clip: Clip
     given: GivenMasks
     results: Results
     span: Span
@@ -169,8 +176,10 @@ class _Run:
     found_in: Path | None
     on_mask: OnMask | None
     progress: Progress | None
+    warnings: list[str]
     done: int = 0
     num_found: int = 0
+    other_sizes: set[tuple[int, int]] = field(default_factory=set)
 
     def run(self) -> SegmentResult:
         begin = time.perf_counter()
@@ -191,22 +200,34 @@ class _Run:
         if interrupt:
             raise interrupt
         seconds = time.perf_counter() - begin
-        ids = self.segmenter.object_ids
-        return SegmentResult(self.info.path, self.results.outputs, self.done, self.num_found, ids, seconds, problem)
+        return SegmentResult(
+            clip=self.info.path,
+            outputs=self.results.outputs,
+            num_frames=self.done,
+            num_found=self.num_found,
+            object_ids=self.segmenter.object_ids,
+            seconds=seconds,
+            problem=problem,
+            warnings=tuple(self.warnings),
+        )
+
+    @property
+    def info(self) -> ClipInfo:
+        return self.clip.info
 
     def _backward(self) -> None:
         first = self.given.first
         mask = None if first is None else self.given.take(first, is_first=False)
         if first is None or mask is None:
             return
-        frame = next(read_frames(self.info.path, first, self.span.end), None)
+        frame = next(self.clip.frames(first, self.span.end), None)
         if frame is None or (isinstance(self.span.start, Fraction) and frame.time < self.span.start):
             raise self._without_frame([first])
         self.segmenter.start(frame.image, mask)
         found = self._found()
         with (
             WriteBehind() as sink,
-            closing(read_ahead(read_backward(self.info.path, self.span.start, first))) as frames,
+            closing(read_ahead(self.clip.backward(self.span.start, first))) as frames,
         ):
             for frame in frames:
                 sink.put(self.results.write_ahead, self._follow(frame, None, found))
@@ -220,15 +241,24 @@ class _Run:
         started = False
         with (
             WriteBehind() as sink,
-            closing(read_ahead(read_frames(self.info.path, begin, self.span.end))) as frames,
+            closing(read_ahead(self.clip.frames(begin, self.span.end))) as frames,
         ):
             for number, frame in enumerate(frames):
+                self._tell_size(frame)
                 given = self.given.take(frame.index, is_first=number == 0)
                 if given is None and not started:
                     sink.put(self.results.write_before, frame)
                     continue
                 sink.put(self.results.write, self._follow(frame, given, found, is_first=not started))
                 started = True
+
+    def _tell_size(self, frame: Frame) -> None:
+        """Warn of a size that is not the clip's, once, with the first frame that has it."""
+        if frame.own_size and frame.own_size not in self.other_sizes:
+            self.other_sizes.add(frame.own_size)
+            height, width = frame.own_size
+            wanted = f"they are scaled to {self.info.width}x{self.info.height}, the size of the first"
+            self.warnings.append(f"from frame {frame.index} on, frames are {width}x{height}: {wanted}")
 
     def _found(self) -> Found:
         return Found(self.found_in, self.settings)

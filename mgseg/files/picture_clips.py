@@ -1,0 +1,121 @@
+"""Pictures as clips: a folder of them, and a file that holds an animation which FFmpeg does not read."""
+
+from collections import Counter
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageSequence
+
+from mgseg.errors import InputError
+from mgseg.files.frame import ClipInfo, Frame, frames_at_once
+from mgseg.files.pictures import UNREADABLE, check_size, list_pictures, read_picture
+
+_EXIF_ORIENTATION = 0x0112
+FOLDER_RATE = Fraction(24)  # pictures carry no times; DAVIS is shown at 24 a second
+
+
+class PictureFolder:
+    """A folder of pictures, in natural order.
+
+    Raises:
+        InputError: it holds none, the first cannot be read, or two have the same name.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._paths = list_pictures(folder)
+        twice = [stem for stem, count in Counter(path.stem for path in self._paths).items() if count > 1]
+        if twice:
+            hint = "a mask is named after its picture"
+            raise InputError(f"{folder} holds more than one picture named {twice[0]}", hint)
+        height, width = read_picture(self._paths[0]).shape[:2]
+        is_turned = _is_turned(self._paths[0])
+        count = len(self._paths)
+        self.info = ClipInfo(
+            folder, width, height, count, FOLDER_RATE, 1 / FOLDER_RATE, is_counted=True, is_turned=is_turned
+        )
+
+    def frames(self, start: int | Fraction = 0, end: int | Fraction | None = None) -> Iterator[Frame]:
+        """Read frames one after another, see `read_frames`."""
+        last = len(self._paths) if end is None else _number_at(end)
+        for number in range(_number_at(start), min(last, len(self._paths))):
+            yield self._read(number)
+
+    def backward(self, start: int | Fraction, before: int) -> Iterator[Frame]:
+        """Read frames from `before - 1` down to `start`, see `read_backward`."""
+        for number in range(min(before, len(self._paths)) - 1, _number_at(start) - 1, -1):
+            yield self._read(number)
+
+    def _read(self, number: int) -> Frame:
+        path = self._paths[number]
+        image = read_picture(path)
+        if image.shape[:2] != (self.info.height, self.info.width):
+            found = f"{image.shape[1]}x{image.shape[0]}, the first {self.info.width}x{self.info.height}"
+            raise InputError(f"the pictures of a clip must be of one size: {path} is {found}")
+        return Frame(number, number / FOLDER_RATE, image, path.stem)
+
+
+def _number_at(position: int | Fraction) -> int:
+    """Number of a folder's first picture at or after a time."""
+    return position if isinstance(position, int) else -int(-position * FOLDER_RATE // 1)
+
+
+def _is_turned(path: Path) -> bool:
+    """Whether a picture's EXIF data ask for it to be turned or mirrored."""
+    with Image.open(path) as picture:
+        return picture.getexif().get(_EXIF_ORIENTATION, 1) in range(2, 9)
+
+
+def is_animation(path: Path) -> bool:
+    """Whether a file is a WebP picture, of one frame or more: FFmpeg decodes only those of one."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(12)
+    except OSError:  # whoever opens it next says why
+        return False
+    return start[:4] == b"RIFF" and start[8:] == b"WEBP"
+
+
+class Animation:
+    """An animated picture.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+
+    def __init__(self, path: Path) -> None:
+        try:
+            with Image.open(path) as picture:
+                check_size(path, *picture.size)
+                width, height = picture.size
+                count = getattr(picture, "n_frames", 1)
+                picture.load()
+                seconds = Fraction(picture.info.get("duration") or 40, 1000)
+        except UNREADABLE as error:
+            raise InputError(f"{path} cannot be read: {error}") from error
+        self.info = ClipInfo(path, width, height, count, 1 / seconds, Fraction(1, 1000), is_counted=True)
+
+    def frames(self, start: int | Fraction = 0, end: int | Fraction | None = None) -> Iterator[Frame]:
+        """Read frames one after another, see `read_frames`."""
+        number, time = 0, Fraction(0)
+        try:
+            with Image.open(self.info.path) as picture:
+                for number, shown in enumerate(ImageSequence.Iterator(picture)):
+                    if end is not None and (number if isinstance(end, int) else time) >= end:
+                        return
+                    image = np.array(shown.convert("RGB"))
+                    if (number if isinstance(start, int) else time) >= start:
+                        yield Frame(number, time, image, f"{number:05d}")
+                    time += Fraction(round(shown.info.get("duration") or 40), 1000)
+        except UNREADABLE as error:
+            found = f"{number} of {self.info.num_frames} frames could be read"
+            raise InputError(f"{self.info.path} is cut or damaged: {found}") from error
+
+    def backward(self, start: int | Fraction, before: int) -> Iterator[Frame]:
+        """Read frames from `before - 1` down to `start`, see `read_backward`."""
+        numbers = [frame.index for frame in self.frames(start, before)]
+        chunk = frames_at_once(self.info)
+        for stop in range(len(numbers), 0, -chunk):
+            part = numbers[max(0, stop - chunk) : stop]
+            yield from reversed(list(self.frames(part[0], part[-1] + 1)))

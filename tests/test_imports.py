@@ -59,8 +59,11 @@ MAY_IMPORT: dict[str, tuple[set[str], set[str]]] = {
     "segment": (set(), set()),
     "segment/options": (set(), set()),
     "segment/scaling": (set(), {"torch"}),
+    "segment/cuts": (set(), {"numpy"}),
+    "segment/confidence": ({"errors", "model", "network"}, {"torch"}),
     "segment/segmenter": (
-        {"device", "errors", "files.masks", "model", "network", "segment.options", "segment.scaling"},
+        {"device", "errors", "files.masks", "model", "network"}
+        | {"segment.confidence", "segment.options", "segment.scaling"},
         TENSORS,
     ),
     "segment/given_masks": (CLIPS, {"numpy"}),

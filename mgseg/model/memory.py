@@ -5,6 +5,7 @@ Source: STM, section 3.2 (read) and section 3.5 (which frames are kept).
 """
 
 import math
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -72,6 +73,15 @@ def _looked_at(weights: Tensor) -> Tensor:
     return ~(weights.amax(dim=(0, 1, 2)) <= NEGLIGIBLE)
 
 
+class LabelledMemory(NamedTuple):
+    """The memory of one object, with what its masks said."""
+
+    keys: Tensor  # (Ck, L)
+    labels: Tensor  # (L,): the object's share of each position
+    given: Tensor  # (L,): 1 in frames whose mask was given, else 0
+    newest_given: slice  # of L: the given frame that came last
+
+
 class MemoryBank:
     """The past frames of one object of one clip, in storage allocated once.
 
@@ -93,6 +103,8 @@ class MemoryBank:
         self._previous: int | None = None  # the newest frame, where it was not given
         self._keys: Tensor  # (B, Ck, slots, h * w), from the first frame on
         self._values: Tensor  # (B, Cv, slots, h * w)
+        self._labels: Tensor  # (slots, h * w)
+        self._given: Tensor  # (slots, 1), 1 where the mask was given
 
     def __len__(self) -> int:
         return len(self._slots)
@@ -104,7 +116,7 @@ class MemoryBank:
         """Whether a frame, not given, becomes a kept one when the next comes."""
         return (frame - self.given[0]) % self.memory_every == 0
 
-    def add(self, frame: int, key: Tensor, value: Tensor, given: bool = False) -> None:
+    def add(self, frame: int, key: Tensor, value: Tensor, given: bool = False, label: Tensor | None = None) -> None:
         """Remember a frame, newer than all before. When storage fails, the same call may be made again.
 
         Args:
@@ -112,6 +124,7 @@ class MemoryBank:
             key: (B, Ck, h, w); B is one, or more where a clip is seen in several views at once.
             value: (B, Cv, h, w).
             given: its mask was given, not predicted.
+            label: the object's share of each cell, (h, w), for `labelled_views`.
         """
         self._drop_previous()
         self._allocate(key, value)
@@ -119,6 +132,9 @@ class MemoryBank:
         slot = min(free)
         self._keys[:, :, slot] = key.flatten(2)
         self._values[:, :, slot] = value.flatten(2)
+        self._given[slot] = float(given)
+        if label is not None:
+            self._labels[slot] = label.flatten()
         self._slots[frame] = slot  # last
         if given:
             self.given.append(frame)
@@ -129,6 +145,15 @@ class MemoryBank:
         """Return the keys (B, Ck, L) and values (B, Cv, L) of all frames, as views of the storage."""
         used = len(self._slots)  # slots are dense: a freed one is filled before the next read
         return self._keys[:, :, :used].flatten(2), self._values[:, :, :used].flatten(2)
+
+    def labelled_views(self) -> LabelledMemory:
+        """Return the keys of all frames, in the first view, with the object's share of each position."""
+        used = len(self._slots)
+        keys, labels = self._keys[0, :, :used].flatten(1), self._labels[:used]
+        size = labels.shape[1]
+        start = self._slots[self.given[-1]] * size
+        given = self._given[:used].expand(-1, size).flatten()
+        return LabelledMemory(keys, labels.flatten(), given, slice(start, start + size))
 
     def detach(self) -> None:
         """Cut what is remembered off the graph that made it: in training no later frame goes back through it."""
@@ -161,6 +186,8 @@ class MemoryBank:
         positions = key.shape[-2] * key.shape[-1]
         keys = key.new_empty(*key.shape[:2], have + extra, positions)
         values = value.new_empty(*value.shape[:2], have + extra, positions)
+        labels, given = (key.new_zeros(have + extra, size, dtype=torch.float32) for size in (positions, 1))
         if have:
             keys[:, :, :have], values[:, :, :have] = self._keys, self._values
-        self._keys, self._values = keys, values
+            labels[:have], given[:have] = self._labels, self._given
+        self._keys, self._values, self._labels, self._given = keys, values, labels, given

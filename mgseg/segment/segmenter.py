@@ -17,10 +17,13 @@ from torch.nn import functional as F
 from mgseg.device import denormals_as_zero, is_out_of_memory
 from mgseg.errors import DeviceError, InputError
 from mgseg.files.masks import VOID, as_index_map, object_ids
+from mgseg.model.confidence import ConfidenceModel
 from mgseg.model.decoder import joint_probabilities
 from mgseg.model.memory import CHUNK_ELEMENTS, MemoryBank
+from mgseg.model.motion_prior import STRIDE
 from mgseg.model.network import other_objects, pad_to_stride, unpad
 from mgseg.network import Network
+from mgseg.segment.confidence import ConfidenceMeter, confidence_model
 from mgseg.segment.options import SegmenterOptions as SegmenterOptions  # its public place
 from mgseg.segment.scaling import argmax_at, network_size, resize
 
@@ -49,6 +52,7 @@ class Segmenter:
     Args:
         network: what segments; by default `Network()`. Its weights are loaded here.
         options: see `SegmenterOptions`.
+        confidence: what predicts J; by default what the weights hold.
 
     Raises:
         DeviceError: in `start` and `step`, when the device's memory does not suffice, or float16's range.
@@ -56,7 +60,12 @@ class Segmenter:
         WeightsError: here, for weights that cannot be loaded.
     """
 
-    def __init__(self, network: Network | None = None, options: SegmenterOptions | None = None) -> None:
+    def __init__(
+        self,
+        network: Network | None = None,
+        options: SegmenterOptions | None = None,
+        confidence: ConfidenceModel | None = None,
+    ) -> None:
         self.options = options or SegmenterOptions()
         self.network = network or Network()
         self.device = self.network.device
@@ -66,6 +75,8 @@ class Segmenter:
         self._objects: list[_Object] = []
         self._last: _Frame | None = None
         self._clip_size: tuple[int, int] | None = None  # (H, W)
+        self._confidence_model = confidence or confidence_model(self.network)
+        self._meter: ConfidenceMeter | None = None
 
     @property
     def object_ids(self) -> tuple[int, ...]:
@@ -78,6 +89,18 @@ class Segmenter:
         if self._last is None or self._clip_size is None:
             raise InputError("there are no probabilities before the first frame", "call start() first")
         return resize(self._last.prob, self._clip_size)[0].cpu().numpy()
+
+    @property
+    def confidence(self) -> dict[int, float] | None:
+        """The J predicted for each object in the last frame, in [0, 1], by id; 1 where its mask was given.
+
+        None where the weights hold no confidence model (`mgseg weights calibrate` fits one). An object is left out
+        where nothing was predicted: after `recall`.
+        """
+        if self._meter is None or self._last is None:
+            return None
+        values = self._meter.confidence() | dict.fromkeys(self._last.given, 1.0)
+        return {i: values[i] for i in self.object_ids if i in values}
 
     def start(self, frame: NDArray[np.uint8], mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Begin a clip at a frame whose mask is known.
@@ -94,6 +117,7 @@ class Segmenter:
         if not object_ids(mask):
             raise InputError("the first mask has no object", "pixels with values 1 to 254 are objects")
         self._objects, self._last, self._clip_size = [], None, size
+        self._meter = ConfidenceMeter(self._confidence_model) if self._confidence_model else None
         return self._attempt(lambda: self._step(frame, mask, zero_is_background=True))
 
     def step(
@@ -147,7 +171,9 @@ class Segmenter:
         self._last = _Frame(self._next_number, self._views(image), prob, frozenset())
         if mask is None:
             return self._index_to_ids()
-        return self._take_mask(mask, zero_is_background)
+        result = self._take_mask(mask, zero_is_background)
+        self._measure_given()
+        return result
 
     def _recall(self, frame: NDArray[np.uint8], mask: NDArray[np.uint8], given: tuple[int, ...]) -> NDArray[np.uint8]:
         image = self._to_network(frame)
@@ -158,6 +184,9 @@ class Segmenter:
         self._last = _Frame(self._next_number, self._views(pad_to_stride(image)[0]), unknown, frozenset())
         self._take_mask(mask, zero_is_background=True)
         self._last.given = frozenset(given)
+        if self._meter:
+            self._meter.last = None
+        self._measure_given()
         return mask
 
     @property
@@ -236,13 +265,15 @@ class Segmenter:
             return
         masks = self._views(pad_to_stride(last.prob[:, 1:])[0])
         others = other_objects(masks)
+        labels = F.avg_pool2d(masks[0], STRIDE) if self._meter else None
         stem = self.model.memory_stem(last.image)
         for group in self._groups():
             keys, values = self.model.encode_memory(last.image, masks[:, group], others[:, group], stem)
             for place, tracked in enumerate(self._objects[group]):
                 given = tracked.object_id in last.given
                 if last.number not in tracked.bank:  # it is there when a try before this one came so far
-                    tracked.bank.add(last.number, keys[:, place], values[:, place], given)
+                    label = None if labels is None else labels[group.start + place]
+                    tracked.bank.add(last.number, keys[:, place], values[:, place], given, label)
 
     def _predict(self, image: Tensor) -> Tensor:
         """Return the probabilities (1, N + 1, h, w) of a frame, background first."""
@@ -266,7 +297,18 @@ class Segmenter:
         if self.network.precision == "float16" and not prob.isfinite().all():
             hint = "--precision bfloat16 and float32 have room for them"
             raise DeviceError("these weights lead to numbers that float16 has no room for (beyond 65504)", hint)
-        return (prob[:1] + prob[1:].flip(-1)) / 2 if self.options.flip else prob
+        prob = (prob[:1] + prob[1:].flip(-1)) / 2 if self.options.flip else prob
+        if self._meter:
+            banks = [tracked.bank for tracked in self._objects]
+            self._meter.measure(self.object_ids, prob[0, 1:], query.key[0], banks)
+        return prob
+
+    def _measure_given(self) -> None:
+        """Tell the meter which masks were given on the last frame."""
+        if self._meter and self._last:
+            given = [i for i in self.object_ids if i in self._last.given]
+            planes = [self.object_ids.index(i) + 1 for i in given]
+            self._meter.give(given, pad_to_stride(self._last.prob[0, planes])[0])
 
     def _take_mask(self, mask: NDArray[np.uint8], zero_is_background: bool) -> NDArray[np.uint8]:
         """Let `mask` overrule what was predicted on the last frame, and return the result."""

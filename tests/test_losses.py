@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from mgseg.training.losses import arg_max, cross_entropy, mean_iou, objects_of, soft_jaccard
+from mgseg.segment.scaling import arg_max
+from mgseg.training.losses import cross_entropy, mean_iou, objects_of, soft_jaccard
 
 
 def example(batch: int = 3, num_objects: int = 2, size: int = 6) -> tuple[Tensor, Tensor]:

@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from mgseg.data.scene import IGNORE, ClipRequest, FloatArray, Layer, Scene, UInt8Array
+from mgseg.data.scene import ClipRequest, FloatArray, Layer, Scene, UInt8Array
 from mgseg.data.transforms import Augmentation, draw_elastic, draw_look, draw_poses, warp_grids
+from mgseg.files.masks import VOID
 
 # Crop pixels per source pixel, at most, where the picture is large enough for the crop.
 MAX_ENLARGEMENT = 1.6
@@ -174,7 +175,7 @@ def _front_layer(full: Layer, slot: int) -> Layer:
 def _relabel(masks: UInt8Array, targets: NDArray[np.integer[Any]]) -> UInt8Array:
     """Give the targets the slots 1..n; other objects become background, 255 stays."""
     table = bytearray(256)
-    table[IGNORE] = IGNORE
+    table[VOID] = VOID
     for slot, target in enumerate(targets, start=1):
         table[target] = slot
     # Bytes are translated an order of magnitude faster than NumPy looks them up.

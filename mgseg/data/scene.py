@@ -14,12 +14,13 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from mgseg.files.masks import VOID
+
 UInt8Array = NDArray[np.uint8]
 FloatArray = NDArray[np.float32]
 
 Box = tuple[slice, slice]  # rows, columns
 
-IGNORE = 255
 # Share of the first frame that an object needs to be followed: a square of 4 pixels in a crop of 192.
 MIN_SEEN = 1 / 2304
 
@@ -114,7 +115,7 @@ def render(scenes: Sequence[Scene], device: torch.device | str) -> ClipBatch:
     for slot in range(1, num_objects + 1):
         owned = masks == slot
         area = owned[:, 0].sum((1, 2))
-        label = torch.where(area < MIN_SEEN * scenes[0].size ** 2, IGNORE, slot).masked_fill(area == 0, 0)
+        label = torch.where(area < MIN_SEEN * scenes[0].size ** 2, VOID, slot).masked_fill(area == 0, 0)
         masks = torch.where(owned, label.to(torch.uint8)[:, None, None, None], masks)
     images = torch.stack([frames for frames, _ in rendered])
     return ClipBatch(images, masks, num_objects, [scene.name for scene in scenes])
@@ -144,8 +145,8 @@ def _render_full(layer: Layer, size: int, device: torch.device) -> tuple[Tensor,
     pictures = torch.from_numpy(layer.pictures).to(device).permute(0, 3, 1, 2).float()
     frames = _sample(pictures, grid, "reflection")
     # Shifted so that ignore is 0, which is what sampling gives outside the picture.
-    masks = torch.from_numpy(layer.masks).to(device)[:, None].float() - IGNORE
-    labels = _sample(masks, grid, "zeros", mode="nearest") + IGNORE
+    masks = torch.from_numpy(layer.masks).to(device)[:, None].float() - VOID
+    labels = _sample(masks, grid, "zeros", mode="nearest") + VOID
     return frames, labels[:, 0].to(torch.uint8)
 
 

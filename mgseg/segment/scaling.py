@@ -1,4 +1,4 @@
-"""Between the clip's size and the network's: resizing, and the arg-max at the clip's size."""
+"""Between the clip's size and the network's: resizing, and the arg-max at another size."""
 
 import torch
 from torch import Tensor
@@ -23,15 +23,23 @@ def resize(x: Tensor, size: tuple[int, int]) -> Tensor:
     return F.interpolate(x, size=size, mode="bilinear", align_corners=False, antialias=shrinks)
 
 
-def argmax_at(prob: Tensor, size: tuple[int, int]) -> Tensor:
-    """The arg-max of probabilities (1, N + 1, h, w) at another size, uint8 (H, W).
+def arg_max(prob: Tensor, size: tuple[int, int] | None = None) -> Tensor:
+    """The arg-max over the planes, the first of equals.
 
     Plane by plane, which holds one of them at the other size; `Tensor.argmax` is also many times slower on a CPU.
+
+    Args:
+        prob: float (B, N + 1, h, w).
+        size: (H, W) to which `prob` is resized first; its own size by default.
+
+    Returns:
+        uint8 (B, H, W).
     """
-    best = resize(prob[:, :1], size)[0, 0]
+    size = size or (prob.shape[2], prob.shape[3])
+    best = resize(prob[:, :1], size)[:, 0]
     index = torch.zeros_like(best, dtype=torch.uint8)
     for plane in range(1, prob.shape[1]):
-        candidate = resize(prob[:, plane : plane + 1], size)[0, 0]
+        candidate = resize(prob[:, plane : plane + 1], size)[:, 0]
         index = torch.where(candidate > best, torch.full_like(index, plane), index)
         best = torch.maximum(candidate, best)
     return index

@@ -25,7 +25,7 @@ from mgseg.model.network import other_objects, pad_to_stride, unpad
 from mgseg.network import Network
 from mgseg.segment.confidence import ConfidenceMeter, confidence_model
 from mgseg.segment.options import SegmenterOptions as SegmenterOptions  # its public place
-from mgseg.segment.scaling import argmax_at, network_size, resize
+from mgseg.segment.scaling import arg_max, network_size, resize
 
 T = TypeVar("T")
 
@@ -280,7 +280,7 @@ class Segmenter:
         if not self._objects or self._last is None:
             return image.new_ones(1, 1, *image.shape[-2:])
         query = self.model.encode_query(self._views(image))
-        winner = argmax_at(self._last.prob, self._network_size)[None, None]
+        winner = arg_max(self._last.prob, self._network_size)[None]
         winner = self._views(pad_to_stride(winner)[0])  # (V, 1, h, w)
         logits = []
         for group in self._groups():
@@ -333,7 +333,7 @@ class Segmenter:
     def _index_to_ids(self) -> NDArray[np.uint8]:
         assert self._last is not None
         assert self._clip_size is not None
-        index = argmax_at(self._last.prob, self._clip_size)
+        index = arg_max(self._last.prob, self._clip_size)[0]
         table = np.array((0, *self.object_ids), dtype=np.uint8)
         return table[index.cpu().numpy()]
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-IGNORE = 255
+from mgseg.files.masks import VOID
 
 
 def cross_entropy(logits: Tensor, target: Tensor, keep: float = 1.0) -> Tensor:
@@ -15,15 +15,15 @@ def cross_entropy(logits: Tensor, target: Tensor, keep: float = 1.0) -> Tensor:
 
     Args:
         logits: (B, N+1, H, W), background first.
-        target: (B, H, W) integers 0..N; 255 is ignored.
+        target: (B, H, W) integers 0..N; 255 is void: ignored.
         keep: the share of each sample's pixels that counts, the largest losses first; 1 for all.
 
     Returns:
         (B,) float32; 0 for a sample whose pixels are all ignored.
     """
-    losses = functional.cross_entropy(logits.float(), target.long(), ignore_index=IGNORE, reduction="none")
+    losses = functional.cross_entropy(logits.float(), target.long(), ignore_index=VOID, reduction="none")
     losses = losses.flatten(1)
-    count = (target != IGNORE).flatten(1).sum(1)
+    count = (target != VOID).flatten(1).sum(1)
     if keep < 1:
         hardest = max(1, int(keep * losses.shape[1]))
         losses = losses.topk(hardest, dim=1, sorted=False).values
@@ -38,12 +38,12 @@ def soft_jaccard(logits: Tensor, target: Tensor) -> Tensor:
 
     Args:
         logits: (B, N+1, H, W), background first.
-        target: (B, H, W) integers 0..N; 255 is ignored.
+        target: (B, H, W) integers 0..N; 255 is void: ignored.
 
     Returns:
         (B,) float32 in [0, 1]; 0 for a sample that shows no object.
     """
-    known = (target != IGNORE).unsqueeze(1)
+    known = (target != VOID).unsqueeze(1)
     prob = logits.float().softmax(1)[:, 1:] * known  # (B, N, H, W)
     truth = objects_of(target, prob.shape[1])
     intersection = (prob * truth).sum((2, 3))  # (B, N)
@@ -59,7 +59,7 @@ def objects_of(mask: Tensor, num_objects: int) -> Tensor:
     """Split an index map into one plane an object.
 
     Args:
-        mask: (B, H, W) integers; 0 background, 255 ignore: both are in no plane.
+        mask: (B, H, W) integers; 0 background, 255 void: both are in no plane.
 
     Returns:
         (B, N, H, W) float32, 0 or 1.
@@ -68,31 +68,18 @@ def objects_of(mask: Tensor, num_objects: int) -> Tensor:
     return (mask.unsqueeze(1) == slots).float()
 
 
-@torch.no_grad()
-def arg_max(logits: Tensor) -> Tensor:
-    """The plane with the largest value at each pixel, the first of equals: (B, N+1, H, W) to (B, H, W) uint8.
-
-    Plane by plane: `Tensor.argmax` over this dimension is many times slower on a CPU.
-    """
-    best, index = logits[:, 0], torch.zeros_like(logits[:, 0], dtype=torch.uint8)
-    for plane in range(1, logits.shape[1]):
-        index = index.masked_fill(logits[:, plane] > best, plane)
-        best = torch.maximum(best, logits[:, plane])
-    return index
-
-
 def mean_iou(prediction: Tensor, target: Tensor, num_objects: int) -> Tensor:
     """The Jaccard index of a mask, averaged over the objects that the targets show.
 
     Args:
         prediction: (B, H, W) integers 0..N.
-        target: (B, H, W) integers 0..N; 255 is ignored.
+        target: (B, H, W) integers 0..N; 255 is void: ignored.
         num_objects: N.
 
     Returns:
         a scalar; 1 where no object is shown.
     """
-    predicted = objects_of(prediction.masked_fill(target == IGNORE, IGNORE), num_objects)
+    predicted = objects_of(prediction.masked_fill(target == VOID, VOID), num_objects)
     truth = objects_of(target, num_objects)
     intersection = (predicted * truth).sum((2, 3))
     union = torch.maximum(predicted, truth).sum((2, 3))

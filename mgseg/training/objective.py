@@ -8,10 +8,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mgseg.data.scene import ClipBatch
+from mgseg.files.masks import VOID
 from mgseg.model.memory import MemoryBank
 from mgseg.model.network import MotionGuidedSTM, pad_to_stride, unpad
+from mgseg.segment.scaling import arg_max
 from mgseg.segment.segmenter import SegmenterOptions
-from mgseg.training.losses import IGNORE, arg_max, cross_entropy, mean_iou, objects_of, soft_jaccard
+from mgseg.training.losses import cross_entropy, mean_iou, objects_of, soft_jaccard
 
 VideoFrame = tuple[NDArray[np.uint8], NDArray[np.uint8]]  # frame (H, W, 3) RGB, mask (H, W)
 
@@ -62,7 +64,7 @@ def clip_outcome(model: MotionGuidedSTM, batch: ClipBatch, keep: float, jaccard:
         logits = model.segment(batch.images[:, t], torch.cat(keys, 3), torch.cat(values, 3), previous)
         target = batch.masks[:, t]
         losses.append(frame_loss(logits, target, keep, jaccard))
-        prediction = arg_max(logits)
+        prediction = arg_max(logits.detach())
         ious.append(mean_iou(prediction, target, batch.num_objects))
         masks = logits.softmax(1)[:, 1:]
         previous = objects_of(prediction, batch.num_objects)
@@ -96,7 +98,7 @@ class VideoPass:
         rule = SegmenterOptions()
         self.model, self.device = model, device
         self.keep, self.jaccard = keep, jaccard
-        self.ids = [int(i) for i in np.unique(mask) if i not in (0, IGNORE)]
+        self.ids = [int(i) for i in np.unique(mask) if i not in (0, VOID)]
         self._bank = MemoryBank(rule.memory_every, rule.memory_size)
         self._number = 0
         self._image = self._to_image(frame)
@@ -116,7 +118,7 @@ class VideoPass:
         _, padding = pad_to_stride(torch.empty(frame.shape[:2], device="meta"))
         logits, target = unpad(padded, padding), self.to_slots(mask)
         loss = frame_loss(logits, target, self.keep, self.jaccard)
-        prediction = arg_max(logits)
+        prediction = arg_max(logits.detach())
         self._masks = pad_to_stride(logits.detach().softmax(1)[:, 1:])[0]
         self._previous = pad_to_stride(objects_of(prediction, len(self.ids)))[0]
         return Outcome(loss, mean_iou(prediction, target, len(self.ids)), prediction)
@@ -129,10 +131,10 @@ class VideoPass:
         """Map (H, W) of ids to one of slots, (1, H, W); 255 stays, what is not followed is background."""
         table = np.zeros(256, np.uint8)
         table[self.ids] = range(1, len(self.ids) + 1)
-        table[IGNORE] = IGNORE
+        table[VOID] = VOID
         return torch.tensor(table[mask], device=self.device).unsqueeze(0)
 
 
 def shows_object(mask: NDArray[np.uint8]) -> bool:
     """Whether an index map has more than background and 255."""
-    return bool(((mask > 0) & (mask < IGNORE)).any())
+    return bool(((mask > 0) & (mask < VOID)).any())

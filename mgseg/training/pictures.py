@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from torch import Tensor
 
+from mgseg.files.masks import VOID
 from mgseg.files.pictures import write_png
 from mgseg.training.log import Record
 
@@ -88,8 +89,8 @@ def draw_predictions(picture: Picture, path: Path, rows: int = 4) -> None:
 
 
 def _tint(picture: NDArray[np.float32], mask: NDArray[np.integer]) -> NDArray[np.float32]:
-    slots = np.where(mask == 255, 0, mask)
+    slots = np.where(mask == VOID, 0, mask)
     colours = _COLOURS[slots % len(_COLOURS)]
-    colours = np.where((mask == 255)[..., None], 128, colours)
+    colours = np.where((mask == VOID)[..., None], 128, colours)
     share = np.where(mask > 0, 0.5, 0.0)[..., None]
     return (picture * (1 - share) + colours * share).astype(np.float32)

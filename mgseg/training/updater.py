@@ -7,6 +7,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from mgseg.device import PRECISIONS
 from mgseg.distributed import Processes
 from mgseg.errors import MgsegError
 from mgseg.model.network import MotionGuidedSTM
@@ -35,7 +36,7 @@ class Updater:
         self.processes = processes
         self.average = deepcopy(model).eval().requires_grad_(False) if config.ema else model
         self.optimizer = _optimizer(model, config)
-        self._dtype = getattr(torch, precision)
+        self._dtype = PRECISIONS[precision]
         # It grows by itself; torch's 65536 would lose the first steps to overflow.
         self._scaler = torch.amp.GradScaler(processes.device.type, 1024.0, enabled=precision == "float16")
         self._scaler.scale(torch.zeros((), device=processes.device))  # or it fails where no loss comes before an update

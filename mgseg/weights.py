@@ -225,20 +225,24 @@ def check_target(source: Path, target: Path, overwrite: bool) -> None:
         raise OutputError(f"{target} exists", "--overwrite replaces it")
 
 
-def load_trunk(model: MotionGuidedSTM, path: Path) -> None:
+def load_trunk(model: MotionGuidedSTM, weights: Mapping[str, Any], source: str) -> None:
     """Fill both encoders' trunks with ImageNet weights under torchvision's names.
 
     What the trunk does not have (later stages, the classifier) is passed over.
 
+    Args:
+        model: to fill.
+        weights: the state dict.
+        source: where it is from, for the error.
+
     Raises:
-        WeightsError: the file is no such state dict, or lacks a tensor of the trunk.
+        WeightsError: it lacks a tensor of the trunk, or one has another shape.
     """
-    weights = read_tensors(path)
     for trunk in (model.query_encoder.trunk, model.memory_encoder.trunk):
         try:
             trunk.load_state_dict({name: weights[_torchvision_name(trunk, name)] for name in trunk.state_dict()})
         except (KeyError, RuntimeError) as error:
-            raise WeightsError(f"{path} does not fit a {model.config.trunk} trunk: {error}") from error
+            raise WeightsError(f"{source} does not fit a {model.config.trunk} trunk: {error}") from error
 
 
 def _torchvision_name(trunk: Trunk, name: str) -> str:

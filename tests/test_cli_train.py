@@ -35,11 +35,15 @@ def test_flags_become_stage_and_options(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(training, "train_stage", fake)
     words = "--stage clips --preset faithful --static a --static b --clips davis16=c --hold-out bear,goat --seed 3"
     more = "--model lite --no-motion-prior --minutes 5 --size 192,256@0.5 --steps 9 --resume --precision bfloat16"
+    more += " --set max_skip=5,10@0.4 --set ema=0.9 --set optimizer=adamw"
+    more += " --set object_weights=1:0.6,2:0.4 --set cosine=true --set log_every=5 --set checkpoint_minutes=0.5"
     result = run(*words.split(), *more.split(), "--out", str(tmp_path))
     assert result.exit_code == 0, result.output
     assert result.stdout.strip() == str(tmp_path / "weights.pth")
     config, options = seen
-    assert config == configure("clips", "faithful", {"size": "192,256@0.5", "num_steps": 9})
+    changes = {"max_skip": "5,10@0.4", "ema": 0.9, "optimizer": "adamw", "object_weights": ((1, 0.6), (2, 0.4))}
+    expected = {"size": "192,256@0.5", "num_steps": 9, "cosine": True, **changes}
+    assert config == configure("clips", "faithful", expected)
     assert options == TrainOptions(
         out=tmp_path,
         stills=(Path("a"), Path("b")),
@@ -51,6 +55,8 @@ def test_flags_become_stage_and_options(tmp_path: Path, monkeypatch: pytest.Monk
         seed=3,
         resume=True,
         precision="bfloat16",
+        log_every=5,
+        checkpoint_minutes=0.5,
     )
 
 
@@ -68,7 +74,23 @@ def test_a_stopped_run_exits_1_and_says_how_to_go_on(tmp_path: Path, monkeypatch
         (["--stage", "static", "--out", "run", "--size", "100"], 1, "16"),
         (["--stage", "static", "--out", "run"], 1, "--static"),
         (["--stage", "main", "--out", "run"], 2, "main"),
-        (["--stage", "static", "--out", "run", "--log-every", "0"], 2, "log-every"),
+        (["--stage", "static", "--set", "log_every=0"], 1, "log_every is 1 or more"),
+        (["--stage", "static", "--set", "nonsense=1"], 1, "max_skip"),
+        (["--stage", "static", "--set", "ema"], 1, "FIELD=VALUE"),
+        (["--stage", "static", "--set", "stage=clips"], 1, "FIELD=VALUE"),
+        (["--stage", "static", "--set", "ema=much"], 1, "ema: expected a number, found 'much'"),
+        (["--stage", "static", "--set", "ema=nan"], 1, "expected a number"),
+        (["--stage", "static", "--set", "max_frames=1.5"], 1, "expected a whole number"),
+        (["--stage", "static", "--set", "cosine=perhaps"], 1, "true or false"),
+        (["--stage", "static", "--set", "optimizer=sgd"], 1, "adam or adamw"),
+        (["--stage", "static", "--set", "object_weights=1"], 1, "COUNT:WEIGHT"),
+        (["--stage", "static", "--set", "object_weights=0:1"], 1, "counts are from 1"),
+        (["--stage", "static", "--set", "max_skip=nan"], 1, "a schedule as"),
+        (["--stage", "static", "--set", "max_skip=0"], 1, "one frame or more"),
+        (["--stage", "static", "--set", "jaccard=-1"], 1, "jaccard is 0 or more"),
+        (["--stage", "static", "--rate", "0.1", "--set", "rate=0.2"], 1, "twice"),
+        (["--stage", "static", "--rate", "inf"], 1, "rate"),
+        (["--stage", "static", "--size", "0"], 1, "16 pixels"),
         (["--stage", "static", "--out", "run", "--steps", "0", "--static", "x"], 1, "--minutes"),
     ],
 )
@@ -76,8 +98,9 @@ def test_what_cannot_be_is_told(
     arguments: list[str], code: int, word: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MGSEG_DATA", raising=False)
     result = run(*arguments)
-    assert result.exit_code == code
+    assert result.exit_code == code, result.stderr
     assert word in result.stderr
     assert list(tmp_path.iterdir()) == []
 
@@ -86,8 +109,8 @@ def test_two_processes_train_as_one_does(tmp_path: Path, tiny_weights: Path) -> 
     davis = make_davis(tmp_path / "davis", ("bear", "goat", "lion"), length=4)
     stills = make_stills(tmp_path / "stills")
     data = f"--static {stills} --clips davis16={davis} --init {tiny_weights} --device cpu --workers 0"
-    stage = "--stage static --preset faithful --steps 2 --batch 2 --size 32 --clip-share 0.5 --rate 0.001"
-    stage += " --hold-out bear,lion --validate-every 2 --validate-size 32"
+    stage = "--stage static --preset faithful --steps 2 --batch 2 --size 32 --set clip_share=0.5 --rate 0.001"
+    stage += " --hold-out bear,lion --validate-every 2 --set validate_size=32"
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

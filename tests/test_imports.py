@@ -73,6 +73,7 @@ MAY_IMPORT: dict[str, tuple[set[str], set[str]]] = {
     "evaluation/metrics": ({"errors"}, TENSORS),
     "data": ({"data", "errors", "files"}, TENSORS | PICTURES | {"pycocotools"}),
     "training": (SEGMENT | {"data", "distributed", "evaluation", "training"}, TENSORS | PICTURES | {"tensorboard"}),
+    "training/imagenet": ({"errors", "model"}, {"torch", "torchvision"}),
     "edit": (SEGMENT | {"edit", "outputs"}, {"numpy", "PIL", "starlette", "uvicorn"}),
     "cli": ({"cli", "errors"}, {"typer", "rich"}),
 }

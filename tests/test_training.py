@@ -20,9 +20,10 @@ from mgseg.distributed import Processes
 from mgseg.errors import DatasetError, MgsegError, OutputError, WeightsError
 from mgseg.model.network import MotionGuidedSTM
 from mgseg.training.batches import Drawing, StepPlan, plan_step, steps_of
-from mgseg.training.build import TrainOptions, build_model, build_sources
+from mgseg.training.build import TrainOptions, build_sources
 from mgseg.training.pictures import draw_curve
 from mgseg.training.stages import StageConfig, configure
+from mgseg.training.start import build_model, choose_start
 from mgseg.training.train import TrainResult, train_stage
 from mgseg.training.updater import Updater
 from mgseg.training.validation import Scores
@@ -61,6 +62,10 @@ def small(stage: str = "static", **changes: Any) -> StageConfig:
     return configure(stage, "fast", {**sizes, "num_frames": "2", "warmup_steps": 0, "rate": 1e-3, **changes})
 
 
+def first_model(options: TrainOptions) -> MotionGuidedSTM:
+    return build_model(choose_start("static", options), options, ONE.device)
+
+
 def records(folder: Path, event: str) -> list[dict[str, Any]]:
     lines = (folder / "log.jsonl").read_text().splitlines()
     return [record for record in map(json.loads, lines) if record["event"] == event]
@@ -70,7 +75,7 @@ def records(folder: Path, event: str) -> list[dict[str, Any]]:
 def test_two_steps_on_the_same_data_lower_the_loss(stage: str, options: TrainOptions, davis: Path) -> None:
     config = small(stage, batch_size="1", max_frames=3, step_every=0)
     config = replace(config, object_weights=((1, 1.0),), prior_jitter=False)
-    updater = Updater(build_model(options, ONE.device), config, ONE)
+    updater = Updater(first_model(options), config, ONE)
     sources = build_sources(config, options, ONE)
     plans = repeat(plan_step(config, 0, 0, 0.0))  # the same step again and again
     work: ClipWork | VideoWork
@@ -110,7 +115,11 @@ def test_a_run_stopped_by_a_signal_and_resumed_is_the_run_without_a_stop(stage: 
 
 @pytest.mark.parametrize(
     ("stage", "change", "says"),
-    [("clips", {}, "stage was static, now clips"), ("static", {"motion_prior": False}, "network was")],
+    [
+        ("clips", {}, "stage was static, now clips"),
+        ("static", {"motion_prior": False}, "its network is another"),
+        ("static", {"model": "resnet50"}, "asks for resnet50"),
+    ],
 )
 def test_a_run_goes_on_as_the_run_that_it_was(
     stage: str, change: dict[str, Any], says: str, options: TrainOptions
@@ -145,7 +154,9 @@ def test_an_unusable_picture_that_several_processes_find_is_told_once(
 
 
 def test_a_run_leaves_what_it_promises(options: TrainOptions) -> None:
-    done = replace(options, hold_out=("goat",), validate_every=2, validate_size=32, checkpoint_minutes=0, keep=2)
+    done = replace(
+        options, hold_out=("goat",), validate_every=2, validate_size=32, checkpoint_minutes=0, keep_checkpoints=2
+    )
     seen: list[dict[str, Any]] = []
     result = train_stage(small(), done, seen.append)
     names = {path.name for path in options.out.iterdir()}
@@ -179,7 +190,8 @@ def test_time_ends_a_run_that_has_no_number_of_steps(options: TrainOptions) -> N
     (end,) = records(options.out, "end")
     assert result.num_steps >= 1
     assert end["seconds"] >= 1.2
-    assert records(options.out, "step")[-1]["progress"] < 1
+    progress = [record["progress"] for record in records(options.out, "step")]
+    assert 0 < progress[0] <= progress[-1] == 1
 
 
 def test_the_saved_weights_are_the_moving_average(options: TrainOptions) -> None:
@@ -289,12 +301,12 @@ def test_long_gradients_are_clipped(tiny_weights: Path) -> None:
 
 
 def test_the_prior_can_be_taken_off_and_put_on_anew(options: TrainOptions, tmp_path: Path) -> None:
-    plain = build_model(replace(options, motion_prior=False), ONE.device)
+    plain = first_model(replace(options, motion_prior=False))
     guided = load_network(Path(str(options.init)))
     assert plain.motion_prior is None
     assert torch.equal(plain.decoder.predict.weight, guided.decoder.predict.weight)
     save_weights(tmp_path / "plain.pth", plain.config, plain.state_dict())
-    again = build_model(replace(options, init=str(tmp_path / "plain.pth")), ONE.device)
+    again = first_model(replace(options, init=str(tmp_path / "plain.pth")))
     assert again.config == guided.config
     assert torch.equal(again.decoder.predict.weight, guided.decoder.predict.weight)
 
@@ -304,7 +316,7 @@ def test_the_best_weights_are_those_of_the_best_validation(
 ) -> None:
     scores = iter([0.2, 0.6, 0.4, 0.5])
     monkeypatch.setattr("mgseg.training.train.validate", lambda *args: Scores(next(scores), {}))
-    watched = replace(options, hold_out=("goat",), validate_every=1, keep=9)
+    watched = replace(options, hold_out=("goat",), validate_every=1, keep_checkpoints=9)
     config = small(num_steps=4)
     assert train_stage(config, watched, stop_at(3)).stopped
     result = train_stage(config, replace(watched, resume=True))

@@ -85,6 +85,20 @@ def find_stills(folder: Path) -> list[Path]:
     return [root for root in inside if root.name[0] != "." and _reader(root)]
 
 
+def find_all_stills(data: Path) -> list[Path]:
+    """Find the datasets of stills in a folder of datasets: it itself, in it, or in its folder static or stills.
+
+    Raises:
+        DatasetError: there is none.
+    """
+    folders = [data, data / "static", data / "stills"]
+    found = [root for folder in folders for root in find_stills(folder)]
+    if not found:
+        looked = f"looked for folders with {KNOWN} in {', '.join(map(str, folders))}"
+        raise DatasetError(f"no stills to train on were found in {data}", looked)
+    return found
+
+
 def _reader(root: Path) -> Callable[[Path], list[Pair]] | None:
     """What reads the layout of a folder; None where it is none of ours."""
     if not root.is_dir():
@@ -188,7 +202,7 @@ def _draw_segments(name: str, segments: tuple[Any, ...], size: tuple[int, int]) 
     try:
         from pycocotools import mask as coco
     except ImportError as error:
-        raise DatasetError("COCO masks need pycocotools", "pip install -e .[coco], from the checkout") from error
+        raise DatasetError("COCO masks need pycocotools", "pip install -e '.[train]', from the checkout") from error
     labels = np.zeros(size, np.uint8)
     for number, segment in enumerate(segments, start=1):
         if not _is_sound(segment, size):

@@ -1,23 +1,18 @@
-"""What a run is made of: its options, the model to start from, the sources of its clips."""
+"""What a run is made of: its options and the sources of its clips."""
 
 import os
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
-from mgseg.data.catalog import Split, find_split
+from mgseg.data.catalog import Split, find_training_data, find_training_split
 from mgseg.data.clips import Clips, Videos
-from mgseg.data.layouts import find_stills
+from mgseg.data.layouts import find_all_stills, find_stills
 from mgseg.data.stills import Stills
 from mgseg.data.transforms import CLIPS, STILLS, STM_CLIPS, STM_STILLS
 from mgseg.distributed import Processes
-from mgseg.errors import DatasetError
-from mgseg.model.fast.winograd import use_winograd
-from mgseg.model.network import PRESETS, MotionGuidedSTM
+from mgseg.errors import DatasetError, MgsegError
 from mgseg.training.stages import StageConfig
 from mgseg.training.updater import Precision
-from mgseg.weights import load_network, load_trunk
 
 _CACHE_BYTES = 8 << 30  # decoded pictures in memory, over all processes that draw
 _AUGMENTATIONS = {"stm": (STM_STILLS, STM_CLIPS), "strong": (STILLS, CLIPS)}
@@ -30,13 +25,13 @@ class TrainOptions:
     Attributes:
         out: folder of the run; created.
         stills: folders of still pictures, each one dataset or a folder of several.
-        clips: datasets of clips as "DATASET=FOLDER" (see `catalog.find_split`) or a folder in their layout; of
-            each the training split is taken.
-        model: "resnet50" or "lite"; `init` brings its own.
+        clips: datasets of clips as "NAME=FOLDER" or a folder, see `catalog.find_training_split`.
+        data: folder of datasets, in which data are looked for where neither `stills` nor `clips` names any.
+        model: "resnet50" or "lite"; None: that of the weights to start from, "resnet50" without any.
         motion_prior: False trains plain STM; `init` may have been trained either way.
-        stride_in_1x1: the trunk is ResNet "v1"; see ModelConfig.
-        init: weights file to start from, or the name of released weights.
-        trunk: ImageNet weights of the trunk, loaded into both encoders.
+        stride_in_1x1: the trunk of a network without `init` is ResNet "v1"; see ModelConfig.
+        init: weights to start from: a file, a released name, "random", or None, see `start.choose_start`.
+        trunk: ImageNet weights of the trunk, loaded into both encoders: a file, or "imagenet" for torchvision's.
         minutes: time for the whole run; its schedule is fitted to it.
         seed: of everything random.
         num_workers: processes that draw clips; None: see `count_workers`.
@@ -47,7 +42,7 @@ class TrainOptions:
         validate_every: steps between two validations.
         validate_size: shorter side at which they are scored.
         checkpoint_minutes: time between two checkpoints.
-        keep: checkpoints kept.
+        keep_checkpoints: how many stay.
         log_every: steps of which the log shows the mean.
         tensorboard: also write TensorBoard events.
     """
@@ -55,11 +50,12 @@ class TrainOptions:
     out: Path
     stills: tuple[Path, ...] = ()
     clips: tuple[str, ...] = ()
-    model: str = "resnet50"
+    data: Path | None = None
+    model: str | None = None
     motion_prior: bool = True
     stride_in_1x1: bool = False
     init: str | None = None
-    trunk: Path | None = None
+    trunk: str | None = None
     minutes: float | None = None
     seed: int = 0
     num_workers: int | None = None
@@ -70,9 +66,17 @@ class TrainOptions:
     validate_every: int = 1000
     validate_size: int = 240
     checkpoint_minutes: float = 5.0
-    keep: int = 2
+    keep_checkpoints: int = 2
     log_every: int = 20
     tensorboard: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("keep_checkpoints", "log_every", "validate_every"):
+            if getattr(self, name) < 1:
+                raise MgsegError(f"{name} is 1 or more, found {getattr(self, name)}")
+        for name in ("validate_size", "checkpoint_minutes"):
+            if getattr(self, name) < 0:
+                raise MgsegError(f"{name} is 0 or more, found {getattr(self, name)}")
 
 
 @dataclass(frozen=True)
@@ -84,12 +88,14 @@ class Sources:
         clips: datasets of videos, without the sequences held out.
         videos: the same, for the sequence stage.
         held_out: the sequences to score.
+        text: what these are, in one line.
     """
 
     stills: list[Stills]
     clips: list[Clips]
     videos: list[Videos]
     held_out: list[Split]
+    text: str
 
     @property
     def sizes(self) -> dict[str, int]:
@@ -118,8 +124,7 @@ def build_sources(config: StageConfig, options: TrainOptions, processes: Process
     of_stills, of_clips = _AUGMENTATIONS[config.augmentation]
     # Nearly the size of the crop is enough, and cheap to read: crops are seldom enlarged more than by a quarter.
     side = round(1.25 * max(config.size.values))
-    roots = [root for folder in options.stills for root in find_stills(folder) or [folder]]  # Stills says what is wrong
-    splits = [_find_training_split(text) for text in options.clips]
+    roots, splits = _find_data(config.stage, options)
     readers = max(1, count_workers(options, processes)) * processes.world_size
     cache = _CACHE_BYTES // (readers * max(1, len(roots) + len(splits)))
     stills = [Stills(root, of_stills, shorter_side=side, cache_bytes=cache) for root in roots]
@@ -132,43 +137,32 @@ def build_sources(config: StageConfig, options: TrainOptions, processes: Process
         videos.append(Videos(trained, shorter_side=round(config.size.at(0))))
     known = {name for split in held_out for name in split.names}
     if lost := [name for name in options.hold_out if name not in known]:
-        raise DatasetError(f"no sequence {lost[0]!r} to hold out in {', '.join(options.clips) or 'no clips'}")
-    _check_kinds(config.stage, stills, clips)
+        raise DatasetError(
+            f"no sequence {lost[0]!r} to hold out in {', '.join(split.dataset for split in splits) or 'no clips'}"
+        )
     for source in stills:
         source.donors = stills
-    return Sources(stills, clips, videos, held_out)
+    return Sources(stills, clips, videos, held_out, _describe(stills, roots, splits))
 
 
-def build_model(options: TrainOptions, device: torch.device) -> MotionGuidedSTM:
-    """Build the network, with the weights to start from, in training mode on the device.
-
-    Raises:
-        WeightsError: those weights are missing or of another network.
-    """
-    start = load_network(options.init) if options.init else None
-    config = start.config if start else replace(PRESETS[options.model], stride_in_1x1=options.stride_in_1x1)
-    torch.manual_seed(options.seed)
-    model = MotionGuidedSTM(replace(config, motion_prior=options.motion_prior))
-    if start:
-        # Weights of a plain STM get a new prior, those of a guided one may lose theirs; all else is in both.
-        model.load_state_dict(start.state_dict(), strict=model.config == start.config)
-    if options.trunk:
-        load_trunk(model, options.trunk)
-    use_winograd(model)
-    return model.to(device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+def _find_data(stage: str, options: TrainOptions) -> tuple[list[Path], list[Split]]:
+    """Find the folders of stills and the videos: those that are named, else what the stage needs of `data`."""
+    roots = [root for folder in options.stills for root in find_stills(folder) or [folder]]  # Stills says what is wrong
+    splits = [find_training_split(text) for text in options.clips]
+    if splits or (roots and stage == "static"):
+        return roots, splits
+    if options.data is None or not options.data.is_dir():
+        found = "no folder of datasets is named" if options.data is None else f"{options.data} is no folder"
+        own = "--static FOLDER" if stage == "static" else "--clips NAME=FOLDER"
+        raise DatasetError(
+            f"no data to train on: {found}", f"name it by MGSEG_DATA or --data, or your own data by {own}"
+        )
+    if stage == "static":
+        return find_all_stills(options.data), splits
+    return roots, [find_training_data(options.data)]
 
 
-def _find_training_split(text: str) -> Split:
-    """Find "DATASET=FOLDER", or a folder in the layout of one: its list "train", all of it without lists."""
-    dataset, equals, folder = text.rpartition("=")
-    if equals:
-        return find_split(dataset, "train", Path(folder))
-    has_lists = (Path(folder) / "ImageSets").is_dir() or (Path(folder) / "train").is_dir()
-    return find_split(folder, "train" if has_lists else "all", None)
-
-
-def _check_kinds(stage: str, stills: list[Stills], clips: list[Clips]) -> None:
-    if stage != "static" and not clips:
-        raise DatasetError(f"the {stage} stage trains on clips, and none are named", "name them with --clips")
-    if not stills and not clips:
-        raise DatasetError("the static stage trains on stills, and none are named", "name them with --static")
+def _describe(stills: list[Stills], roots: list[Path], splits: list[Split]) -> str:
+    folders = sorted({str(root.parent) for root in roots})
+    texts = [f"{sum(map(len, stills))} stills, {len(roots)} datasets in {', '.join(folders)}"] if roots else []
+    return "; ".join(texts + [f"{s.dataset} {s.name}, {len(s.sequences)} videos in {s.frames_root}" for s in splits])

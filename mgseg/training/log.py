@@ -86,5 +86,5 @@ def _board(folder: Path) -> Any:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
-        raise MgsegError("TensorBoard is not installed", "pip install -e .[tensorboard], from the checkout") from error
+        raise MgsegError("TensorBoard is not installed", "pip install -e '.[train]', from the checkout") from error
     return SummaryWriter(str(folder))

@@ -22,6 +22,8 @@ class Schedule:
         starts = [start for start, _ in self.points]
         if not starts or starts[0] != 0 or starts != sorted(set(starts)) or starts[-1] > 1:
             raise ValueError(f"a schedule begins at 0 and rises to at most 1, got {starts}")
+        if not all(math.isfinite(value) for value in self.values):
+            raise ValueError(f"a schedule has numbers for values, got {self.values}")
 
     @classmethod
     def parse(cls, text: str) -> "Schedule":

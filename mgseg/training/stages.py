@@ -11,7 +11,7 @@ whose numbers the faithful preset takes. Each stage starts from the weights of t
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from typing import Literal
 
@@ -83,7 +83,16 @@ class StageConfig:
         _check(all(batch >= 1 for batch in self.batch_size.values), "a batch has one clip or more")
         _check(all(0 <= share <= 1 for share in self.clip_share.values), "the share of clips is in 0..1")
         _check(all(0 < keep <= 1 for keep in self.keep.values), "the share of pixels kept is in 0..1")
-        _check(self.rate > 0 and 0 <= self.ema < 1, "the rate is above 0, the decay in 0..1")
+        _check(0 < self.rate < float("inf") and 0 <= self.ema < 1, "the rate is above 0, the decay in 0..1")
+        _check(all(skip >= 1 for skip in self.max_skip.values), "a skip is of one frame or more")
+        _check(
+            all(count >= 1 and weight > 0 for count, weight in self.object_weights),
+            "counts are from 1, weights above 0",
+        )
+        for name in ("trunk_rate", "weight_decay", "warmup_steps", "jaccard", "clip_norm", "max_frames", "step_every"):
+            _check(getattr(self, name) >= 0, f"{name} is 0 or more")
+        if self.stage != "sequence":
+            _check(all(size >= 16 for size in self.size.values), "a crop has 16 pixels or more a side")
 
 
 def _check(holds: bool, rule: str) -> None:
@@ -180,9 +189,10 @@ def configure(stage: str, preset: str = "faithful", changes: Mapping[str, object
             f"stages: {', '.join(STAGES['fast'])}; presets: {', '.join(STAGES)}",
         )
     config = STAGES[preset][stage]
+    schedules = {field.name for field in fields(config) if isinstance(getattr(config, field.name), Schedule)}
     try:
         values = {
-            name: Schedule.parse(str(value)) if isinstance(getattr(config, name), Schedule) else value
+            name: Schedule.parse(str(value)) if name in schedules and not isinstance(value, Schedule) else value
             for name, value in (changes or {}).items()
             if value is not None
         }

@@ -19,12 +19,13 @@ from mgseg.distributed import Processes, join
 from mgseg.errors import MgsegError, OutputError
 from mgseg.segment.segmenter import SegmenterOptions
 from mgseg.training.batches import Drawing, StepPlan, plan_step
-from mgseg.training.build import Sources, TrainOptions, build_model, build_sources, count_workers
+from mgseg.training.build import Sources, TrainOptions, build_sources, count_workers
 from mgseg.training.checkpoint import checkpoint_path, drop_old, find_checkpoint, load_checkpoint
 from mgseg.training.log import Record, RunLog
 from mgseg.training.pictures import Picture, draw_curve, draw_predictions
 from mgseg.training.schedule import Clock
 from mgseg.training.stages import StageConfig
+from mgseg.training.start import Start, build_model, choose_start, rebuild_model
 from mgseg.training.updater import Updater
 from mgseg.training.validation import validate
 from mgseg.training.work import ClipWork, VideoWork
@@ -80,16 +81,20 @@ class _Run:
         _check(config, options, processes)
         sources = build_sources(config, options, processes)
         found = find_checkpoint(options.out) if options.resume else None
-        model = build_model(options, processes.device)
-        if model.motion_prior is not None:
-            model.motion_prior.jitter = config.prior_jitter
-        self.updater = Updater(model, config, processes, options.precision)
         state: dict[str, Any] = {}
         if found:
             checkpoint = load_checkpoint(found)
             state = checkpoint[TRAINING]
-            _check_same(found, "stage", state["stage"]["stage"], config.stage)
-            _check_same(found, "network", checkpoint["config"], asdict(model.config))
+            _check_same_stage(found, state["stage"]["stage"], config.stage)
+            start = Start(str(found), f"resumed from {found}")
+            model = rebuild_model(found, checkpoint["config"], options, processes.device)
+        else:
+            start = choose_start(config.stage, options)
+            model = build_model(start, options, processes.device)
+        if model.motion_prior is not None:
+            model.motion_prior.jitter = config.prior_jitter
+        self.updater = Updater(model, config, processes, options.precision)
+        if found:
             self.updater.load(state["updater"], checkpoint["state_dict"])
         self.step: int = state.get("step", 0)
         self._first_step = self.step
@@ -104,7 +109,7 @@ class _Run:
         self.log = RunLog()
         if processes.is_main:
             self.log.open(options.out, self.step, options.tensorboard)
-            self._write("start", **self._description(sources))
+            self._write("start", **self._description(sources, start))
 
     def train(self, stopped: threading.Event) -> TrainResult:
         """Run to the end of the schedule or to a signal."""
@@ -179,7 +184,7 @@ class _Run:
             "updater": self.updater.state(),
         }
         self._save_weights(path, {TRAINING: state})
-        drop_old(self.options.out, self.options.keep)
+        drop_old(self.options.out, self.options.keep_checkpoints)
         self._last_save = time.monotonic()
         return path
 
@@ -226,7 +231,7 @@ class _Run:
         self._write(
             "step",
             **means,
-            progress=round(plan.progress, 6),
+            progress=round(min(self.clock.progress(self.step), 1.0), 6),
             rate=self.updater.optimizer.param_groups[-1]["lr"],
             size=plan.request.size,
             batch_size=plan.batch_size,
@@ -240,8 +245,10 @@ class _Run:
     def _write(self, event: str, **values: Any) -> None:
         self._notify(self.log.write(event, self.step, **values))
 
-    def _description(self, sources: Sources) -> dict[str, Any]:
+    def _description(self, sources: Sources, start: Start) -> dict[str, Any]:
         return {
+            "data": sources.text,
+            "weights": start.text,
             "stage": _as_json(asdict(self.config)),
             "options": _as_json(asdict(self.options)),
             "model": asdict(self.updater.model.config),
@@ -261,14 +268,13 @@ def _check(config: StageConfig, options: TrainOptions, processes: Processes) -> 
     if not config.num_steps and not options.minutes:
         raise MgsegError("the run has no end", "give --steps or --minutes")
     if not options.resume and (find_checkpoint(options.out) or (options.out / "weights.pth").exists()):
-        raise OutputError(f"{options.out} holds a run already", "go on with it by --resume, or name another folder")
+        raise OutputError(f"{options.out} holds a run already", "--resume goes on with it, --out names another folder")
 
 
-def _check_same(checkpoint: Path, what: str, before: Any, now: Any) -> None:
-    """Refuse to go on with a checkpoint of another stage or network."""
+def _check_same_stage(checkpoint: Path, before: str, now: str) -> None:
     if before != now:
-        hint = "go on with the options that the run began with, or name another --out and start by --init"
-        raise MgsegError(f"{checkpoint} cannot be resumed: its {what} was {before}, now {now}", hint)
+        hint = f"go on with it by --stage {before}, or name another folder by --out and start from it by --init"
+        raise MgsegError(f"{checkpoint} cannot be resumed: its stage was {before}, now {now}", hint)
 
 
 def _as_json(value: Any) -> Any:

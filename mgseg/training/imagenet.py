@@ -1,0 +1,48 @@
+"""ImageNet weights of the trunks, by torchvision's weights API; torch keeps what was fetched in its cache."""
+
+from pathlib import Path
+from typing import Any
+from urllib.error import URLError
+
+import torch
+from torch import Tensor
+
+from mgseg.errors import MgsegError, WeightsError
+from mgseg.model.network import ModelConfig
+
+# By trunk. The first of torchvision's, which STM and its followers started from, not their later recipes.
+WEIGHTS = {"resnet50": "ResNet50_Weights.IMAGENET1K_V1", "mobilenet_v2": "MobileNet_V2_Weights.IMAGENET1K_V1"}
+
+
+def imagenet_weights(config: ModelConfig) -> tuple[dict[str, Tensor], str]:
+    """Load the ImageNet weights of a network's trunk, fetched if they are not in torch's cache yet.
+
+    Returns:
+        The state dict under torchvision's names, and the file that it is from.
+
+    Raises:
+        MgsegError: torchvision cannot be imported.
+        WeightsError: the file cannot be fetched or is damaged, or the trunk's strides are not torchvision's.
+    """
+    if config.stride_in_1x1:
+        hint = "start from torchvision's with --init random, or name a file of ResNet v1 weights by --trunk"
+        raise WeightsError("torchvision's ResNet-50 has its strides in 3x3 convolutions, this one in 1x1", hint)
+    weights = _find(WEIGHTS[config.trunk])
+    file = Path(torch.hub.get_dir()) / "checkpoints" / Path(weights.url).name
+    try:
+        return weights.get_state_dict(progress=False, check_hash=True), str(file)
+    except (URLError, TimeoutError, ConnectionError) as error:
+        hint = f"without a network: fetch {weights.url} elsewhere and put it at {file}"
+        raise WeightsError(f"cannot fetch {weights.url}: {getattr(error, 'reason', error)}", hint) from error
+    except (OSError, RuntimeError, ValueError, EOFError, LookupError) as error:
+        hint = f"delete it to fetch it again from {weights.url}"
+        raise WeightsError(f"{file} cannot be fetched or read: {error}", hint) from error
+
+
+def _find(name: str) -> Any:
+    try:
+        from torchvision.models import get_weight
+    except (ImportError, RuntimeError, OSError) as error:  # RuntimeError: built for another torch
+        hint = f"install the torchvision that belongs to torch {torch.__version__}: pip install --upgrade torchvision"
+        raise MgsegError(f"torchvision cannot be used with this torch: {error}", hint) from error
+    return get_weight(name)

@@ -70,6 +70,8 @@ MAY_IMPORT: dict[str, tuple[set[str], set[str]]] = {
     "segment/resume": (CLIPS, {"numpy"}),
     "segment/clip": (SEGMENT, TENSORS),
     "evaluation": (SEGMENT | {"data", "distributed", "evaluation"}, TENSORS | PICTURES),
+    "evaluation/calibration": (SEGMENT | {"data", "evaluation"}, TENSORS | {"scipy"}),
+    "evaluation/confidence": (set(), {"numpy"}),
     "evaluation/metrics": ({"errors"}, TENSORS),
     "data": ({"data", "errors", "files"}, TENSORS | PICTURES | {"pycocotools"}),
     "training": (SEGMENT | {"data", "distributed", "evaluation", "training"}, TENSORS | PICTURES | {"tensorboard"}),

@@ -236,10 +236,10 @@ def test_an_error_in_the_reader_or_writer_ends_the_run(
         if not isinstance(problem, OutputError):
             raise problem
 
-    def write(path: Path, mask: Any, palette: bytes, note: str | None) -> None:
+    def write(path: Path, mask: Any, palette: bytes, note: str | None, confidence: Any) -> None:
         if path.name == "00002.png" and isinstance(problem, OutputError):
             raise problem
-        write_mask(path, mask, palette, note)
+        write_mask(path, mask, palette, note, confidence)
 
     monkeypatch.setattr(VideoFile, "frames", read)
     monkeypatch.setattr(mgseg.outputs.masks, "write_mask", write)

@@ -194,9 +194,22 @@ def _show(report: "Report") -> None:
     table.add_section()
     add(f"all ({len(report.objects)} objects)", report.mean, style="bold")
     console.table(table)
+    if report.confidence:
+        console.table(_confidence(report))
     if "overall" in report.mean:
         groups = [name for name in report.mean if name not in FIGURES]
         console.table(_groups({name: report.mean[name] for name in groups}))
+
+
+def _confidence(report: "Report") -> Table:
+    """How well the network knew which of its masks are bad."""
+    table = Table("confidence", box=SIMPLE_HEAD, title_justify="left", caption_justify="left")
+    for head in ("Spearman", "AUROC J<0.5", "regret"):
+        table.add_column(head, justify="right")
+    for name, figures in report.confidence.items():
+        table.add_row(name, *(f"{value:.3f}" for value in figures))
+    table.caption = "regret: J of the frame that it would have corrected, less the lowest J; mean over objects"
+    return table
 
 
 def _groups(figures: Mapping[str, float]) -> Table:

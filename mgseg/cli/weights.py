@@ -1,4 +1,4 @@
-"""`mgseg weights`: list the checkpoints that ship, import published ones, export one's own."""
+"""`mgseg weights`: list the checkpoints that ship, import published ones, export one's own, fit their confidence."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -7,6 +7,7 @@ import typer
 from rich.table import Table
 
 from mgseg.cli import console
+from mgseg.cli.options import Device
 
 if TYPE_CHECKING:
     from mgseg.weights import ReleasedWeights
@@ -63,6 +64,35 @@ def export_weights(
 
     weights.export_weights(source, output, overwrite)
     console.result(str(output))
+
+
+@app.command("calibrate")
+def calibrate_weights(
+    source: Annotated[Path, typer.Argument(help="A checkpoint.")],
+    output: Output,
+    data: Annotated[
+        Path | None, typer.Option("--data", help="Folder of the datasets, or of this one.", envvar="MGSEG_DATA")
+    ] = None,
+    dataset: Annotated[str, typer.Option("--dataset", help="As of `mgseg eval`.")] = "davis16",
+    split: Annotated[
+        str, typer.Option("--split", help="Of the dataset; never one that scores are given of.")
+    ] = "train",
+    device: Device = "auto",
+    overwrite: Overwrite = False,
+) -> None:
+    """Fit the confidence of a checkpoint to clips with known masks, and write the checkpoint with it.
+
+    Needs scipy: pip install 'mgseg[calibrate]'
+    """
+    from mgseg.data.catalog import find_split
+    from mgseg.evaluation.calibration import calibrate
+
+    clips = find_split(dataset, split, data)
+    with console.progress("calibrate") as progress:
+        figures = calibrate(source, output, clips, device=device, overwrite=overwrite, progress=progress)
+    console.result(str(output))
+    message = f"Spearman {figures.spearman:.2f}, AUROC for J < 0.5 {figures.auroc:.2f}, regret {figures.regret:.3f}"
+    console.message(f"on sequences left out: {message}")
 
 
 def _row(entry: "ReleasedWeights") -> dict[str, Any]:

@@ -166,7 +166,7 @@ def _run_sequence(sequence: VideoSequence, segmenter: Segmenter, output: Path, *
                     mask = np.zeros(frame.image.shape[:2], np.uint8)
                 yield perf_counter() - start
                 if frame.name in saved:
-                    sink.put(_write, (part / f"{frame.name}.png", mask))
+                    sink.put(_write, (part / f"{frame.name}.png", mask, segmenter.confidence if started else None))
         if not started:
             raise DatasetError(f"no mask of {sequence.name} gives an object")
         shutil.rmtree(folder, ignore_errors=True)
@@ -175,8 +175,9 @@ def _run_sequence(sequence: VideoSequence, segmenter: Segmenter, output: Path, *
         raise OutputError(f"cannot write {folder}: {error.strerror}") from error
 
 
-def _write(item: tuple[Path, NDArray[np.uint8]]) -> None:
-    write_mask(*item)
+def _write(item: tuple[Path, NDArray[np.uint8], dict[int, float] | None]) -> None:
+    path, mask, confidence = item
+    write_mask(path, mask, confidence=confidence)
 
 
 def _inputs(sequence: VideoSequence, any_id: bool) -> Iterator[tuple[Frame, NDArray[np.uint8] | None]]:

@@ -121,7 +121,11 @@ def _objects(
         if seen is not None and i not in sequence.categories:
             raise DatasetError(f"{what}: meta.json has no category for it")
         group = None if seen is None else SEEN if sequence.categories[i] in seen else UNSEEN
-        objects.append(ObjectScore(sequence.name, i, group, tuple(names[first + 1 :]), values[:, 0], values[:, 1]))
+        areas = np.array([frame.areas.get(i, 0) for frame in scored], np.float64)
+        predicted = np.array([frame.confidence.get(i, np.nan) for frame in scored])
+        confidence = None if np.isnan(predicted).any() else predicted
+        score = (sequence.name, i, group, tuple(names[first + 1 :]), values[:, 0], values[:, 1], areas, confidence)
+        objects.append(ObjectScore(*score))
     return objects, notes
 
 

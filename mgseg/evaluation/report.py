@@ -4,13 +4,14 @@ import csv
 import io
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mgseg.evaluation.confidence import ConfidenceFigures, area_change, confidence_figures, random_figures
 from mgseg.evaluation.metrics import statistics
 
 FIGURES = ("J&F", "J", "J_recall", "J_decay", "F", "F_recall", "F_decay")
@@ -28,6 +29,8 @@ class ObjectScore:
         frames: names of the scored frames, in order.
         j: region similarity, float64 (num_frames,).
         f: boundary accuracy, float64 (num_frames,).
+        areas: pixels of the predicted mask, float64 (num_frames,); empty if not counted.
+        confidence: J that the network predicted, float64 (num_frames,); None where the masks hold none.
     """
 
     sequence: str
@@ -36,6 +39,8 @@ class ObjectScore:
     frames: tuple[str, ...]
     j: NDArray[np.float64]
     f: NDArray[np.float64]
+    areas: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
+    confidence: NDArray[np.float64] | None = None
 
     @cached_property
     def figures(self) -> dict[str, float]:
@@ -81,6 +86,24 @@ class Report:
             members.setdefault(score.sequence, []).append(score)
         return {name: _mean(scores) for name, scores in members.items()}
 
+    @cached_property
+    def confidence(self) -> dict[str, ConfidenceFigures]:
+        """How good the predicted J is, and beside it two simple predictions: a random one and the change of area.
+
+        Of the objects whose masks hold a confidence; empty where none does.
+        """
+        known = [score for score in self.objects if score.confidence is not None]
+        if not known:
+            return {}
+        true = [score.j for score in known]
+        return {
+            "predicted J": confidence_figures(
+                [score.confidence for score in known if score.confidence is not None], true
+            ),
+            "area change": confidence_figures([area_change(score.areas) for score in known], true),
+            "random": random_figures(true),
+        }
+
     def to_dict(self) -> dict[str, Any]:
         """Return everything, each frame's J and F included, in plain types."""
         objects = [
@@ -92,11 +115,13 @@ class Report:
                 "frames": list(score.frames),
                 "J_by_frame": score.j.tolist(),
                 "F_by_frame": score.f.tolist(),
+                **({} if score.confidence is None else {"predicted_J_by_frame": score.confidence.tolist()}),
             }
             for score in self.objects
         ]
         parts = {"mean": self.mean, "sequences": self.sequences, "objects": objects, "notes": list(self.notes)}
-        return {"settings": dict(self.settings), **parts}
+        confidence = {name: figures._asdict() for name, figures in self.confidence.items()}
+        return {"settings": dict(self.settings), **parts, **({"confidence": confidence} if confidence else {})}
 
     def to_json(self) -> str:
         """Return `to_dict` as JSON; floats keep all of their digits."""

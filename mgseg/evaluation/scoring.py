@@ -7,7 +7,7 @@ import multiprocessing
 import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from mgseg.errors import InputError
 from mgseg.evaluation.metrics import boundary_accuracy, region_similarity
-from mgseg.files.masks import VOID, read_index_map
+from mgseg.files.masks import VOID, read_confidence, read_index_map
 
 CHUNK = 16  # frames handed to a process at once: well under a tenth of a second's work, so all end together
 WORTH_A_PROCESS = 64  # frames; scoring fewer takes less than starting a process
@@ -37,11 +37,15 @@ class FrameScore:
         truth_ids: objects in the ground truth, void left out.
         predicted_ids: objects in the prediction.
         scores: J and F by object id, for all of both.
+        areas: pixels of each object in the prediction.
+        confidence: J that was predicted of each object; empty where the mask's file holds none.
     """
 
     truth_ids: tuple[int, ...]
     predicted_ids: tuple[int, ...]
     scores: Mapping[int, tuple[float, float]]
+    areas: Mapping[int, int] = field(default_factory=dict)
+    confidence: Mapping[int, float] = field(default_factory=dict)
 
 
 def ids_of(mask: NDArray[np.uint8]) -> tuple[int, ...]:
@@ -86,7 +90,8 @@ def score_pair(pair: FramePair, *, any_id: bool) -> FrameScore:
     for i in sorted({*truth_ids, *predicted_ids}):
         masks = prediction == i, truth == i
         scores[i] = region_similarity(*masks, void), boundary_accuracy(*masks, void)
-    return FrameScore(truth_ids, predicted_ids, scores)
+    areas = {i: int(np.count_nonzero(prediction == i)) for i in predicted_ids}
+    return FrameScore(truth_ids, predicted_ids, scores, areas, read_confidence(pair.prediction) or {})
 
 
 def score_pairs(pairs: Sequence[FramePair], any_id: bool) -> list[FrameScore]:

@@ -3,6 +3,8 @@
 A mask is a uint8 (H, W) index map: 0 background, 1-254 object ids, 255 void (unknown).
 """
 
+import json
+from collections.abc import Mapping
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -17,7 +19,15 @@ from mgseg.files.mask_forms import WHITE as WHITE
 from mgseg.files.mask_forms import Mask as Mask
 from mgseg.files.mask_forms import MaskFile as MaskFile
 from mgseg.files.mask_forms import id_palette, interpret, narrow
-from mgseg.files.pictures import UNREADABLE, load_picture, reduced_size, write_png
+from mgseg.files.pictures import (
+    CONFIDENCE_NOTE,
+    SETTINGS_NOTE,
+    UNREADABLE,
+    load_picture,
+    read_note,
+    reduced_size,
+    write_png,
+)
 
 _RESIZE_HINT = "--resize-mask scales the mask to the clip"
 
@@ -89,7 +99,13 @@ def _size_hint(found: tuple[int, ...], size: tuple[int, int], pixel_aspect: Frac
     return "turn the mask by a quarter turn, so that it lies as the clip's frames do"
 
 
-def write_mask(path: str | Path, mask: Mask, palette: bytes | None = None, note: str | None = None) -> None:
+def write_mask(
+    path: str | Path,
+    mask: Mask,
+    palette: bytes | None = None,
+    note: str | None = None,
+    confidence: Mapping[int, float] | None = None,
+) -> None:
     """Write a mask as an indexed PNG, whole or not at all.
 
     Args:
@@ -97,13 +113,29 @@ def write_mask(path: str | Path, mask: Mask, palette: bytes | None = None, note:
         mask: uint8 (H, W) index map.
         palette: 768 bytes; None for DAVIS's.
         note: ASCII text that the file shall carry, see `read_note`.
+        confidence: predicted J by object id that the file shall carry, see `read_confidence`.
 
     Raises:
         OutputError: it cannot be written.
     """
     picture = Image.frombytes("P", (mask.shape[1], mask.shape[0]), np.ascontiguousarray(mask).tobytes())
     picture.putpalette(palette or DAVIS_PALETTE)
-    write_png(Path(path), picture, note)
+    notes = {} if note is None else {SETTINGS_NOTE: note}
+    if confidence is not None:
+        notes[CONFIDENCE_NOTE] = json.dumps({str(i): round(value, 4) for i, value in confidence.items()})
+    write_png(Path(path), picture, notes)
+
+
+def read_confidence(path: Path) -> dict[int, float] | None:
+    """Read the predicted J by object id that `write_mask` left in a mask's file; None if there is none.
+
+    Raises:
+        InputError: the file cannot be read.
+    """
+    try:
+        return {int(i): float(value) for i, value in json.loads(read_note(path, CONFIDENCE_NOTE) or "").items()}
+    except (ValueError, AttributeError, TypeError):
+        return None
 
 
 def read_index_map(path: Path, shorter_side: int = 0, *, binary: bool = False, as_stored: bool = False) -> Mask:

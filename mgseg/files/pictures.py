@@ -4,6 +4,7 @@ import io
 import re
 import struct
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,7 @@ UNREADABLE = (
     *(OSError, ValueError, SyntaxError, TypeError, LookupError, EOFError, OverflowError),
     *(struct.error, zlib.error, Image.DecompressionBombError),
 )
-_NOTE = "mgseg"  # keyword of the PNG text chunk
+SETTINGS_NOTE, CONFIDENCE_NOTE = "mgseg", "mgseg confidence"  # keywords of PNG text chunks
 
 
 def list_pictures(folder: Path) -> list[Path]:
@@ -142,21 +143,21 @@ def check_size(path: Path, width: int, height: int) -> None:
         raise InputError(f"{path} claims frames of {width}x{height}; {limit}")
 
 
-def write_png(path: Path, picture: Image.Image, note: str | None = None) -> None:
-    """Write a picture as PNG, whole or not at all; `note` is ASCII text for `read_note`.
+def write_png(path: Path, picture: Image.Image, notes: Mapping[str, str] | None = None) -> None:
+    """Write a picture as PNG, whole or not at all; `notes` are ASCII texts by keyword, for `read_note`.
 
     Raises:
         OutputError: it cannot be written.
     """
     data, text = io.BytesIO(), PngInfo()
-    if note is not None:
-        text.add_text(_NOTE, note)
+    for keyword, note in (notes or {}).items():
+        text.add_text(keyword, note)
     picture.save(data, "PNG", compress_level=1, pnginfo=text)  # masks are flat: higher levels cost time and save little
     write_whole(path, data.getbuffer())
 
 
-def read_note(path: Path) -> str | None:
-    """The note that `write_png` left in a file, None if it has none; the pixels are not read.
+def read_note(path: Path, keyword: str = SETTINGS_NOTE) -> str | None:
+    """A note that `write_png` left in a file, None if it has none; the pixels are not read.
 
     Raises:
         InputError: it cannot be read.
@@ -164,7 +165,7 @@ def read_note(path: Path) -> str | None:
     try:
         with Image.open(path) as picture:
             check_size(path, *picture.size)
-            note = picture.info.get(_NOTE)
+            note = picture.info.get(keyword)
     except UNREADABLE as error:
         raise InputError(f"cannot read {path}: {error}") from error
     return note if isinstance(note, str) else None

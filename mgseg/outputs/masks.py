@@ -10,4 +10,4 @@ class MaskWriter(OutputWriter):
     def write(self, item: Segmented) -> None:
         """Write a mask that was not found there."""
         if item.mask is not None and not item.is_found:
-            write_mask(self._file_for(item.frame), item.mask, self.target.palette, item.note)
+            write_mask(self._file_for(item.frame), item.mask, self.target.palette, item.note, item.confidence)

@@ -47,6 +47,7 @@ class Segmented:
         scores: float32 (H, W) probability in [0, 1] of each object id; None where no output needs them, and for a
             found frame whose scores were not written.
         note: how the mask was made; see `write_mask`.
+        confidence: predicted J by object id; None where the weights hold no confidence model.
         is_found: an interrupted run made the mask; that run wrote the frame's other pictures, too.
     """
 
@@ -54,6 +55,7 @@ class Segmented:
     mask: NDArray[np.uint8] | None
     scores: dict[int, NDArray[np.float32]] | None = None
     note: str | None = None
+    confidence: dict[int, float] | None = None
     is_found: bool = False
 
 

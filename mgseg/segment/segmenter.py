@@ -23,7 +23,7 @@ from mgseg.model.memory import CHUNK_ELEMENTS, MemoryBank
 from mgseg.model.motion_prior import STRIDE
 from mgseg.model.network import other_objects, pad_to_stride, unpad
 from mgseg.network import Network
-from mgseg.segment.confidence import ConfidenceMeter, confidence_model
+from mgseg.segment.confidence import ConfidenceMeter, Measured, confidence_model
 from mgseg.segment.options import SegmenterOptions as SegmenterOptions  # its public place
 from mgseg.segment.scaling import arg_max, network_size, resize
 
@@ -101,6 +101,11 @@ class Segmenter:
             return None
         values = self._meter.confidence() | dict.fromkeys(self._last.given, 1.0)
         return {i: values[i] for i in self.object_ids if i in values}
+
+    @property
+    def measured(self) -> Measured | None:
+        """What `confidence` was predicted from; None where nothing was predicted."""
+        return self._meter.last if self._meter else None
 
     def start(self, frame: NDArray[np.uint8], mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Begin a clip at a frame whose mask is known.

@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from mgseg.data.catalog import find_split
+from mgseg.data.cutout import Cutout
 from mgseg.data.layouts import find_pairs
-from mgseg.data.paste import Cutout
 from mgseg.data.stills import Stills
 from mgseg.evaluation.evaluate import Files, evaluate_split
 from mgseg.files.masks import read_index_map, write_mask

@@ -20,10 +20,11 @@ class Stage(StrEnum):
 
 
 class Preset(StrEnum):
-    """The paper's numbers, or those for a short budget."""
+    """The paper's numbers, those for a short budget, or these for several objects at once."""
 
     faithful = "faithful"
     fast = "fast"
+    crowded = "crowded"
 
 
 class Network(StrEnum):
@@ -49,7 +50,12 @@ def train(
         Stage, option("--stage", panel=_STAGE, text="static: photographs; clips: short clips; sequence: whole videos.")
     ],
     preset: Annotated[
-        Preset, option("--preset", panel=_STAGE, text="faithful: the paper's numbers; fast: for hours, not weeks.")
+        Preset,
+        option(
+            "--preset",
+            panel=_STAGE,
+            text="faithful: the paper's numbers; fast: for hours, not weeks; crowded: fast, for many objects.",
+        ),
     ] = Preset.fast,
     steps: Annotated[
         int | None, option("--steps", panel=_STAGE, text="Optimiser steps; 0: as many as fit into --minutes.", min=0)

@@ -7,8 +7,9 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from mgseg.data.catalog import Split
+from mgseg.data.cutout import Donor
 from mgseg.data.objects import find_objects
-from mgseg.data.paste import Donor, compose
+from mgseg.data.paste import compose
 from mgseg.data.scene import ClipRequest, Scene, UInt8Array
 from mgseg.data.transforms import CLIPS, Augmentation
 from mgseg.errors import DatasetError, MgsegError

@@ -5,32 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from io import BytesIO
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from mgseg.data.attach import attach, split
+from mgseg.data.cutout import Cutout, Donor, cut_out
 from mgseg.data.scene import ClipRequest, FloatArray, Layer, Scene, UInt8Array
-from mgseg.data.transforms import Augmentation, draw_elastic, draw_look, draw_poses, warp_grids
+from mgseg.data.transforms import Augmentation, draw_elastic, draw_look, draw_poses, draw_slip, warp_grids
 from mgseg.files.masks import VOID
 
 # Crop pixels per source pixel, at most, where the picture is large enough for the crop.
 MAX_ENLARGEMENT = 1.6
-
-
-@dataclass(frozen=True)
-class Cutout:
-    """One object: picture uint8 (h, w, 3) and mask uint8 (h, w), 1 on the object, both cut to its box."""
-
-    picture: UInt8Array
-    mask: UInt8Array
-
-
-class Donor(Protocol):
-    """A source of objects to paste."""
-
-    def draw_cutout(self, rng: np.random.Generator) -> Cutout: ...
 
 
 def compose(
@@ -56,31 +44,63 @@ def compose(
     targets = rng.permutation(np.asarray(objects))[: some if options.choose else slots]
     window = _draw_window(rng, masks[0], int(targets[0]), request.size, options.resize)
     dice = rng.random(3 + slots)
-    pasted = list(range(len(targets) + 1, slots + 1)) if donors else []
+    num_objects = len(targets)
+    if slots > 1 and options.nested and rng.random() < options.nested:
+        targets = targets[: slots - 1]
+        masks, num_objects = [_relabel(mask, targets) for mask in masks], len(targets) + 1
+        pictures, masks = _nest(rng, pictures, masks, num_objects, donors)
+        targets = np.arange(1, num_objects + 1)
+    pasted = list(range(num_objects + 1, slots + 1)) if donors else []
     pasted = [slot for slot in pasted if dice[2 + slot] < options.paste]
     if donors and dice[0] < options.replace:
         targets, pasted = targets[:0], pasted or [1]
     full = _full_layer(rng, request, options, pictures, masks, window)
     full = replace(full, masks=_relabel(full.masks, targets))
-    cutouts = [_paste(rng, request, options, donors, slot) for slot in pasted]
+    last = (
+        _Pasted(cut_out(pictures[0], masks[0], int(targets[0])), *_in_crop(window, request)) if len(targets) else None
+    )
+    cutouts = []
+    for slot in pasted:
+        twin = last if options.twin and rng.random() < options.twin else None
+        last = _draw_pasted(rng, request, donors, twin)
+        cutouts.append(_paste(rng, request, options, last, slot))
     if donors and dice[1] < options.occluder:
-        cutouts.insert(int(rng.integers(len(cutouts) + 1)), _paste(rng, request, options, donors, 0))
+        at = int(rng.integers(len(cutouts) + 1))
+        cutouts.insert(at, _paste(rng, request, options, _draw_pasted(rng, request, donors), 0))
     if cutouts and dice[2] < options.behind:
         front = [_front_layer(full, slot) for slot in range(1, len(targets) + 1)]
         at = int(rng.integers(len(cutouts)))
         cutouts[at + 1 : at + 1] = front
     look = draw_look(rng, request.num_frames, request.size, options)
-    return Scene(name, (full, *cutouts), look, request.size, slots)
+    return Scene(name, (full, *cutouts), look, request.size, slots, draw_slip(rng, options))
+
+
+def _nest(
+    rng: np.random.Generator,
+    pictures: Sequence[UInt8Array],
+    masks: Sequence[UInt8Array],
+    slot: int,
+    donors: Sequence[Donor],
+) -> tuple[Sequence[UInt8Array], Sequence[UInt8Array]]:
+    """Put an object on one of the objects 1..slot - 1, or make a part of it one; a part of a video cannot be told."""
+    carrier = int(rng.integers(1, slot))
+    if len(masks) == 1 and (not donors or rng.random() < 1 / 3):
+        return pictures, [split(rng, masks[0], carrier, slot)]
+    if not donors:
+        return pictures, masks
+    cutout = donors[int(rng.integers(len(donors)))].draw_cutout(rng)
+    return attach(rng, pictures, masks, carrier, cutout, slot)
 
 
 @dataclass(frozen=True)
 class _Window:
-    """Square crop of a picture, in its pixels: upper left corner, side, and a point on the object in it."""
+    """Square crop of a picture, in its pixels: upper left corner, side, a point on the object, the object's extent."""
 
     left: float
     top: float
     side: float
     point: tuple[float, float]
+    extent: float
 
 
 def _draw_window(rng: np.random.Generator, mask: UInt8Array, target: int, size: int, resize: int) -> _Window:
@@ -96,7 +116,7 @@ def _draw_window(rng: np.random.Generator, mask: UInt8Array, target: int, size: 
     # A random pixel of the object lies in the middle three fifths, as far as the picture's edge lets it.
     left, top = np.array([x, y]) + 0.5 - side * rng.uniform(0.2, 0.8, 2)
     left, top = float(np.clip(left, 0, width - side)), float(np.clip(top, 0, height - side))
-    return _Window(left, top, side, (x + 0.5, y + 0.5))
+    return _Window(left, top, side, (x + 0.5, y + 0.5), extent)
 
 
 def _full_layer(
@@ -136,16 +156,42 @@ def _compress(pictures: UInt8Array, quality: int) -> UInt8Array:
     return compressed
 
 
-def _paste(
-    rng: np.random.Generator, request: ClipRequest, options: Augmentation, donors: Sequence[Donor], slot: int
-) -> Layer:
-    """An object of another picture, somewhere in the crop, moving by itself; slot 0 is an occluder without a label."""
+@dataclass(frozen=True)
+class _Pasted:
+    """A cut-out over the crop: its longer side and its middle (x, y) in the first frame, in the crop's pixels."""
+
+    cutout: Cutout
+    longest: float
+    place: tuple[float, float]
+
+
+def _in_crop(window: _Window, request: ClipRequest) -> tuple[float, tuple[float, float]]:
+    """Extent and place of the picture's own object, roughly: where the window's point on it is."""
+    scale = request.size / window.side
+    return window.extent * scale, ((window.point[0] - window.left) * scale, (window.point[1] - window.top) * scale)
+
+
+def _draw_pasted(
+    rng: np.random.Generator, request: ClipRequest, donors: Sequence[Donor], twin: _Pasted | None = None
+) -> _Pasted:
+    """Draw an object of another picture, somewhere in the crop; or `twin` again, next to it and as large."""
+    if twin:
+        angle, distance = rng.uniform(0, 2 * np.pi), rng.uniform(0.5, 1.2) * twin.longest
+        x, y = twin.place[0] + distance * np.cos(angle), twin.place[1] + distance * np.sin(angle)
+        x, y = (float(np.clip(value, 0.1 * request.size, 0.9 * request.size)) for value in (x, y))
+        return replace(twin, longest=twin.longest * float(rng.uniform(0.8, 1.2)), place=(x, y))
     cutout = donors[int(rng.integers(len(donors)))].draw_cutout(rng)
-    height, width = cutout.mask.shape
-    longest = max(height, width)
     # Longer side a sixth to two thirds of the crop, but never enlarged more than twice.
-    wanted = min(float(np.exp(rng.uniform(np.log(1 / 6), np.log(2 / 3)))) * request.size, 2.0 * longest)
-    place = rng.uniform(0.1, 0.9, 2) * request.size
+    share = float(np.exp(rng.uniform(np.log(1 / 6), np.log(2 / 3))))
+    longest = min(share * request.size, 2.0 * max(cutout.mask.shape))
+    x, y = rng.uniform(0.1, 0.9, 2) * request.size
+    return _Pasted(cutout, longest, (float(x), float(y)))
+
+
+def _paste(rng: np.random.Generator, request: ClipRequest, options: Augmentation, pasted: _Pasted, slot: int) -> Layer:
+    """A cut-out that moves by itself; slot 0 is an occluder without a label."""
+    cutout = pasted.cutout
+    height, width = cutout.mask.shape
     poses = draw_poses(rng, request.num_frames, options.start, options.paste_step)
     if rng.random() < options.leave and request.num_frames > 2:
         first = int(rng.integers(1, request.num_frames - 1))
@@ -153,14 +199,14 @@ def _paste(
         angle = rng.uniform(0, 2 * np.pi)
         # One and a half crop sides away nothing of it is seen.
         poses[first : last + 1, :2] += 1.5 * np.array([np.cos(angle), np.sin(angle)], np.float32)
-    scale = longest / wanted
+    scale = max(height, width) / pasted.longest
     grids = warp_grids(
         poses,
         draw_elastic(rng, request.num_frames, options.start.elastic, options.paste_step.elastic),
         size=request.size,
         source=(height, width),
         pivot=(width / 2, height / 2),
-        place=(float(place[0]), float(place[1])),
+        place=pasted.place,
         scale=scale,
         flip=bool(rng.random() < 0.5),
     )

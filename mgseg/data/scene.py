@@ -18,6 +18,7 @@ from mgseg.files.masks import VOID
 
 UInt8Array = NDArray[np.uint8]
 FloatArray = NDArray[np.float32]
+BoolArray = NDArray[np.bool_]
 
 Box = tuple[slice, slice]  # rows, columns
 
@@ -62,22 +63,30 @@ class Look:
         colour: float32 (T, 3, 4), RGB in [0, 1] to RGB: matrix and offset.
         kernels: float32 (T, k, k) blur of each frame, k odd, or None.
         noise: float32 (T, size, size) added to all channels, or None.
+        hidden: bool (T, n, n), cells of the frames that show their frame's mean colour, or None. Their pixels are 255
+            in all masks but the first.
     """
 
     colour: FloatArray
     kernels: FloatArray | None = None
     noise: FloatArray | None = None
+    hidden: BoolArray | None = None
 
 
 @dataclass(frozen=True)
 class Scene:
-    """One training clip, drawn but not rendered: the full picture first, then cut-outs from back to front."""
+    """One training clip, drawn but not rendered: the full picture first, then cut-outs from back to front.
+
+    Attributes:
+        slip: float32 (G, G, 2), how far each part of the mask that is given is off, in crop sides; None: it is right.
+    """
 
     name: str
     layers: tuple[Layer, ...]
     look: Look
     size: int
     num_objects: int
+    slip: FloatArray | None = None
 
 
 @dataclass
@@ -87,12 +96,15 @@ class ClipBatch:
     Attributes:
         images: float32 (B, T, 3, size, size) in [0, 1].
         masks: uint8 (B, T, size, size): 0 background, 1..num_objects, 255 ignore.
+        given: uint8 (B, size, size), the first masks as whoever marks the objects gives them: those of `masks`, or a
+            little wrong.
         num_objects: the slots of every sample, at least 1; a slot may be empty.
         names: where each sample comes from.
     """
 
     images: Tensor
     masks: Tensor
+    given: Tensor
     num_objects: int
     names: list[str]
 
@@ -118,7 +130,19 @@ def render(scenes: Sequence[Scene], device: torch.device | str) -> ClipBatch:
         label = torch.where(area < MIN_SEEN * scenes[0].size ** 2, VOID, slot).masked_fill(area == 0, 0)
         masks = torch.where(owned, label.to(torch.uint8)[:, None, None, None], masks)
     images = torch.stack([frames for frames, _ in rendered])
-    return ClipBatch(images, masks, num_objects, [scene.name for scene in scenes])
+    given = torch.stack([_slipped(mask[0], scene) for mask, scene in zip(masks, scenes, strict=True)])
+    return ClipBatch(images, masks, given, num_objects, [scene.name for scene in scenes])
+
+
+def _slipped(mask: Tensor, scene: Scene) -> Tensor:
+    """The mask (size, size) that is given in place of the right one."""
+    if scene.slip is None:
+        return mask
+    line = np.linspace(-1, 1, scene.slip.shape[0], dtype=np.float32) * (1 - 1 / scene.size)
+    points = np.stack(np.meshgrid(line, line), -1) + 2 * scene.slip
+    everywhere = slice(0, scene.size)
+    grid = _dense_grid(points[None].astype(np.float32), scene.size, (everywhere, everywhere), mask.device)
+    return _sample(mask[None, None].float(), grid, "border", mode="nearest")[0, 0].to(mask.dtype)
 
 
 def _render_scene(scene: Scene, device: torch.device) -> tuple[Tensor, Tensor]:
@@ -132,6 +156,10 @@ def _render_scene(scene: Scene, device: torch.device) -> tuple[Tensor, Tensor]:
         part.mul_(1 - alpha).add_(colour)
         # Whoever gives at least half of a pixel's colour owns it: labels and picture cannot disagree.
         labels[:, box[0], box[1]].masked_fill_(alpha[:, 0] >= 0.5, layer.slot or 0)
+    if scene.look.hidden is not None:
+        hidden = F.interpolate(torch.from_numpy(scene.look.hidden).to(device)[:, None].float(), scene.size)[:, 0] > 0
+        frames = torch.where(hidden[:, None], frames.mean((2, 3), keepdim=True), frames)
+        labels[1:].masked_fill_(hidden[1:], VOID)
     return _apply_look(frames, scene.look, device), labels
 
 

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
+from mgseg.data.cutout import Cutout, Donor, cut_out
 from mgseg.data.layouts import find_pairs
 from mgseg.data.objects import find_objects
-from mgseg.data.paste import Cutout, Donor, compose
+from mgseg.data.paste import compose
 from mgseg.data.scene import ClipRequest, Scene, UInt8Array
 from mgseg.data.transforms import STILLS, Augmentation
 from mgseg.errors import DatasetError, MgsegError
@@ -99,10 +100,7 @@ class Stills:
         for _ in range(ATTEMPTS):
             _, still = self._pick(rng)
             target = still.objects[int(rng.integers(len(still.objects)))]
-            mask = still.mask == target
-            rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-            box = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
-            drawn.append(Cutout(still.picture[box], mask[box].astype(np.uint8)))
+            drawn.append(cut_out(still.picture, still.mask, target))
             if drawn[-1].mask.sum() >= MIN_CUTOUT_PIXELS:
                 return drawn[-1]
         return max(drawn, key=lambda cutout: int(cutout.mask.sum()))

@@ -5,16 +5,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
-from mgseg.data.scene import FloatArray, Look
+from mgseg.data.scene import BoolArray, FloatArray, Look
 
 # Points of a warp along each side. Nine follow the smooth fields drawn here to a fraction of a pixel.
 GRID_POINTS = 9
 # Control points of the elastic field along each side: bends of a third of the crop, no ripples.
 ELASTIC_POINTS = 4
+HIDDEN_CELLS = 12  # along each side of the crop
+_SLIP = 0.012  # deviation of a first mask that is a little wrong, in crop sides
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,11 @@ class Augmentation:
         behind: probability that pasted objects pass behind the picture's own objects.
         replace: probability that the picture's own objects become background, where a pasted one takes their place.
         reverse: probability that the frames of a video come in reverse order.
+        nested: probability, where there is room for two, that an object of another picture sits on one of the picture's
+            own and goes with it, or that a part of that one is an object of its own.
+        twin: probability that a pasted object is the one before it once more, next to it; the first: the picture's own.
+        hide: probability that patches of the frames are hidden, whose pixels then say nothing but in the first mask.
+        slip: probability that the first mask is a little wrong.
         leave: probability that a pasted object leaves and comes back (of three frames, it misses the second).
         brightness, contrast, saturation, tint: ranges of the colour change of a clip; frames differ by a quarter of it.
         grey: probability of a clip without colour.
@@ -69,6 +76,10 @@ class Augmentation:
     behind: float = 0.0
     replace: float = 0.0
     reverse: float = 0.0
+    nested: float = 0.0
+    twin: float = 0.0
+    hide: float = 0.0
+    slip: float = 0.0
     leave: float = 0.0
     brightness: float = 0.0
     contrast: float = 0.0
@@ -171,7 +182,21 @@ def draw_look(rng: np.random.Generator, num_frames: int, size: int, options: Aug
     noise = None
     if dice[2] < options.noise:
         noise = rng.standard_normal((num_frames, size, size), np.float32) * np.float32(rng.uniform(0.01, 0.05))
-    return Look(colour, kernels, noise)
+    return Look(colour, kernels, noise, _draw_hidden(rng, num_frames, options))
+
+
+def draw_slip(rng: np.random.Generator, options: Augmentation) -> FloatArray | None:
+    """Draw how far each part of the first mask is off: float32 (G, G, 2) in crop sides, or None."""
+    if not options.slip or rng.random() >= options.slip:
+        return None
+    return draw_elastic(rng, 1, _SLIP, 0.0)[0]
+
+
+def _draw_hidden(rng: np.random.Generator, num_frames: int, options: Augmentation) -> BoolArray | None:
+    """Draw cells that are hidden, each frame its own, in one clip more and in another less of them; or None."""
+    if not options.hide or rng.random() >= options.hide:
+        return None
+    return rng.random((num_frames, HIDDEN_CELLS, HIDDEN_CELLS)) < rng.uniform(0.05, 0.2)
 
 
 def _draw_colour(rng: np.random.Generator, num_frames: int, options: Augmentation) -> FloatArray:
@@ -253,6 +278,29 @@ CLIPS = Augmentation(
     blur=0.05,
     motion_blur=0.05,
     noise=0.05,
+)
+
+# The same for clips of several objects: some on others, some alike, parts hidden, first masks a little wrong; and more
+# motion of the camera, for videos of fixed ones.
+CROWDED_STILLS = replace(
+    STILLS,
+    step=replace(STILLS.step, scale=0.12),
+    paste=0.75,
+    nested=0.35,
+    twin=0.25,
+    hide=0.15,
+    slip=0.2,
+    motion_blur=0.2,
+)
+CROWDED_CLIPS = replace(
+    CLIPS,
+    step=Motion(shift=0.035, rotation=3, scale=0.05, shear=0.015, elastic=0.003),
+    paste=0.5,
+    nested=0.35,
+    twin=0.25,
+    hide=0.15,
+    slip=0.2,
+    motion_blur=0.1,
 )
 
 # STM's recipe (Oh et al. 2019, section 3.2; ranges are ours where the paper is silent): affine warps, no pasting.

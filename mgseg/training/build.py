@@ -8,14 +8,18 @@ from mgseg.data.catalog import Split, find_training_data, find_training_split
 from mgseg.data.clips import Clips, Videos
 from mgseg.data.layouts import find_all_stills, find_stills
 from mgseg.data.stills import Stills
-from mgseg.data.transforms import CLIPS, STILLS, STM_CLIPS, STM_STILLS
+from mgseg.data.transforms import CLIPS, CROWDED_CLIPS, CROWDED_STILLS, STILLS, STM_CLIPS, STM_STILLS
 from mgseg.distributed import Processes
 from mgseg.errors import DatasetError, MgsegError
 from mgseg.training.stages import StageConfig
 from mgseg.training.updater import Precision
 
 _CACHE_BYTES = 8 << 30  # decoded pictures in memory, over all processes that draw
-_AUGMENTATIONS = {"stm": (STM_STILLS, STM_CLIPS), "strong": (STILLS, CLIPS)}
+_AUGMENTATIONS = {
+    "stm": (STM_STILLS, STM_CLIPS),
+    "strong": (STILLS, CLIPS),
+    "crowded": (CROWDED_STILLS, CROWDED_CLIPS),
+}
 
 
 @dataclass(frozen=True)

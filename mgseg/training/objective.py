@@ -44,7 +44,7 @@ def frame_loss(logits: Tensor, target: Tensor, keep: float, jaccard: float) -> T
 def clip_outcome(model: MotionGuidedSTM, batch: ClipBatch, keep: float, jaccard: float) -> Outcome:
     """Segment a batch of clips frame by frame and take the loss of each predicted frame.
 
-    Frame 0 is memorised with its ground truth, every later one with the soft prediction, gradients included
+    Frame 0 is memorised with the mask that is given, every later one with the soft prediction, gradients included
     (STM, section 3.4).
 
     Args:
@@ -53,7 +53,7 @@ def clip_outcome(model: MotionGuidedSTM, batch: ClipBatch, keep: float, jaccard:
         keep: share of the pixels in the cross-entropy.
         jaccard: weight of the soft Jaccard loss.
     """
-    masks = previous = objects_of(batch.masks[:, 0], batch.num_objects)  # (B, N, H, W)
+    masks = previous = objects_of(batch.given, batch.num_objects)  # (B, N, H, W)
     keys: list[Tensor] = []
     values: list[Tensor] = []
     losses, ious = [], []

@@ -7,7 +7,8 @@ whose numbers the faithful preset takes. Each stage starts from the weights of t
     mgseg train --stage clips    --static STILLS --clips davis17=DAVIS --init runs/static/weights.pth --out runs/clips
     mgseg train --stage sequence --clips davis17=DAVIS --init runs/clips/weights.pth --out runs/sequence
 
-`--preset faithful` or `--preset fast` (the default), `--model resnet50` or `--model lite`, `--minutes` for a budget.
+`--preset faithful`, `--preset fast` (the default) or `--preset crowded` (the same for several objects at once),
+`--model resnet50` or `--model lite`, `--minutes` for a budget.
 """
 
 from collections.abc import Mapping
@@ -35,7 +36,8 @@ class StageConfig:
         max_skip: the most frames skipped between two frames of a real clip.
         clip_share: share of real clips in the batch, the rest are stills; only where both are given.
         augmentation: how clips are warped and composed: "stm", its affine warps; "strong", elastic warps, pasted
-            objects that occlude, blur.
+            objects that occlude, blur; "crowded", the same with objects on others, look-alikes, hidden parts and first
+            masks that are a little wrong.
         object_weights: (number of objects, weight): how many objects the clips of a step have room for.
         optimizer: "adam" or "adamw".
         rate: learning rate of the new layers.
@@ -60,7 +62,7 @@ class StageConfig:
     num_frames: Schedule = field(default_factory=lambda: steps(3))
     max_skip: Schedule = field(default_factory=lambda: steps(5))
     clip_share: Schedule = field(default_factory=lambda: steps(0))
-    augmentation: Literal["stm", "strong"] = "stm"
+    augmentation: Literal["stm", "strong", "crowded"] = "stm"
     object_weights: tuple[tuple[int, float], ...] = ((MAX_OBJECTS, 1.0),)
     optimizer: Literal["adam", "adamw"] = "adam"
     rate: float = 1e-5
@@ -169,6 +171,11 @@ STAGES: dict[str, dict[str, StageConfig]] = {
         ),
     },
 }
+# The short budget's, for several objects at once.
+_CROWDED = ((1, 0.4), (2, 0.25), (3, 0.2), (4, 0.1), (6, 0.05))
+STAGES["crowded"] = {
+    name: replace(config, augmentation="crowded", object_weights=_CROWDED) for name, config in STAGES["fast"].items()
+}
 
 
 def configure(stage: str, preset: str = "faithful", changes: Mapping[str, object] | None = None) -> StageConfig:
@@ -176,7 +183,7 @@ def configure(stage: str, preset: str = "faithful", changes: Mapping[str, object
 
     Args:
         stage: "static", "clips" or "sequence".
-        preset: "faithful" or "fast".
+        preset: "faithful", "fast" or "crowded".
         changes: values by the name of their field; None leaves the preset's; a text becomes a Schedule
             where the field is one (see `Schedule.parse`).
 

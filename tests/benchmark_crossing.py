@@ -2,10 +2,11 @@
 
     python tests/benchmark_crossing.py PICTURES OUT --weights lite
 
-PICTURES is a folder of still pictures with masks in a layout that `mgseg train --static` reads. In each clip two or
-three cut-out objects move over a picture, meet in the middle, one behind the other, and part again. "twins" are one
-object twice, mirrored: only where it was tells which is which. OUT becomes a dataset in the layout of DAVIS 2017, for
-`mgseg eval --dataset davis17 --data OUT` too; the same pictures and seed give the same clips.
+PICTURES is a folder of still pictures with masks in a layout that `mgseg train --static` reads. In each clip two to
+four cut-out objects move over a picture, meet in the middle, one behind the other, and part again. "twins" are one
+object twice, mirrored: only where it was tells which is which. "nested" is an object that carries a small one and
+passes in front of a third; "small" are four of a tenth of the height. OUT becomes a dataset in the layout of DAVIS
+2017, for `mgseg eval --dataset davis17 --data OUT` too; the same pictures and seed give the same clips.
 
 An object of the last frames is "kept" when the mask of its number overlaps it more than the other objects, "swapped"
 when another object more, "lost" when nothing by a tenth (Jaccard index).
@@ -13,7 +14,7 @@ when another object more, "lost" when nothing by a tenth (Jaccard index).
 
 import argparse
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +32,8 @@ from mgseg.network import Network
 HEIGHT, WIDTH = 384, 640
 LAST_FRAMES = 5  # after the objects have parted, that are looked at
 LOST = 0.1  # Jaccard index under which an object is lost
-KINDS = ("two", "three", "twins")
+KINDS = ("two", "three", "twins", "nested", "small")
+STARTS = (0.15, 0.85, 0.3, 0.7)
 Pixels = NDArray[np.uint8]
 
 
@@ -47,10 +49,13 @@ class Path2D:
     wave: tuple[float, float]  # height of the wave, as a share of the frame's, and its phase
     growth: float  # size at the end over size at the beginning
     turn: float  # degrees over the clip
+    offset: tuple[float, float] = (0.0, 0.0)  # of what is carried from its carrier's middle, pixels in mid-clip
 
     def at(self, progress: float) -> tuple[Pixels, Pixels]:
         """The object's colours (H, W, 3) and coverage 0..255 (H, W) in the frame at 0..1 of the clip."""
-        scale = self.height / self.cutout.mask.shape[0] * self.growth ** (progress - 0.5)
+        growth, turn = self.growth ** (progress - 0.5), self.turn * (progress - 0.5)
+        scale = self.height / self.cutout.mask.shape[0] * growth
+        carried = complex(*self.offset) * growth * np.exp(-1j * np.deg2rad(turn))  # y points down
         size = tuple(max(8, round(side * scale)) for side in self.cutout.mask.shape[::-1])
         layers = [Image.fromarray(self.cutout.picture), Image.fromarray(self.cutout.mask * np.uint8(255))]
         frames = []
@@ -58,9 +63,9 @@ class Path2D:
             if self.mirrored:
                 layer = layer.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
             layer = layer.resize(size, Image.Resampling.BILINEAR)
-            layer = layer.rotate(self.turn * (progress - 0.5), Image.Resampling.BILINEAR, expand=True)
-            x = (self.start + (1 - 2 * self.start) * progress) * WIDTH
-            y = (self.row + self.wave[0] * np.sin(2 * np.pi * progress + self.wave[1])) * HEIGHT
+            layer = layer.rotate(turn, Image.Resampling.BILINEAR, expand=True)
+            x = (self.start + (1 - 2 * self.start) * progress) * WIDTH + carried.real
+            y = (self.row + self.wave[0] * np.sin(2 * np.pi * progress + self.wave[1])) * HEIGHT + carried.imag
             frame = Image.new(layer.mode, (WIDTH, HEIGHT))
             frame.paste(layer, (round(x - layer.width / 2), round(y - layer.height / 2)))
             frames.append(np.asarray(frame))
@@ -69,23 +74,36 @@ class Path2D:
 
 def draw_paths(rng: np.random.Generator, stills: Stills, kind: str) -> list[Path2D]:
     """Draw the objects of a clip, from back to front; they all cross the middle at the same time."""
-    count = 3 if kind == "three" else 2
+    count = {"three": 3, "small": 4}.get(kind, 2)
     first = stills.draw_cutout(rng)
     cutouts = [first] + [first if kind == "twins" else stills.draw_cutout(rng) for _ in range(count - 1)]
-    starts = [0.15, 0.85, 0.3][:count]
-    return [
+    low, high = {"twins": (0.38, 0.38), "small": (0.08, 0.14)}.get(kind, (0.3, 0.45))
+    spread = 0.2 if kind == "small" else 1.0  # of their rows; small ones would miss each other
+    paths = [
         Path2D(
             cutout,
-            height=float(rng.uniform(0.3, 0.45)) * HEIGHT if kind != "twins" else 0.38 * HEIGHT,
+            height=float(rng.uniform(low, high)) * HEIGHT if low < high else low * HEIGHT,
             mirrored=bool(slot % 2),
             start=start,
-            row=float(rng.uniform(0.4, 0.6)),
-            wave=(float(rng.uniform(0, 0.08)), float(rng.uniform(0, 2 * np.pi))),
+            row=0.5 + spread * float(rng.uniform(-0.1, 0.1)),
+            wave=(spread * float(rng.uniform(0, 0.08)), float(rng.uniform(0, 2 * np.pi))),
             growth=float(rng.uniform(0.8, 1.25)),
             turn=float(rng.uniform(-20, 20)),
         )
-        for slot, (cutout, start) in enumerate(zip(cutouts, starts, strict=True))
+        for slot, (cutout, start) in enumerate(zip(cutouts, STARTS, strict=False))
     ]
+    return [*paths, draw_carried(rng, stills, paths[-1])] if kind == "nested" else paths
+
+
+def draw_carried(rng: np.random.Generator, stills: Stills, carrier: Path2D) -> Path2D:
+    """Draw a small object that sits on another one, with its middle on it, and goes where it goes."""
+    mask = carrier.cutout.mask[:, ::-1] if carrier.mirrored else carrier.cutout.mask
+    row, column = rng.choice(np.argwhere(mask))
+    scale = carrier.height / mask.shape[0]
+    offset = ((column - mask.shape[1] / 2) * scale, (row - mask.shape[0] / 2) * scale)
+    cutout = stills.draw_cutout(rng)
+    height = 0.35 * carrier.height * min(1.0, cutout.mask.shape[0] / cutout.mask.shape[1])  # its longer side is 0.35
+    return replace(carrier, cutout=cutout, height=height, offset=offset)
 
 
 def compose(

@@ -8,7 +8,7 @@ from PIL import Image
 from mgseg.data.catalog import find_split
 from mgseg.files.masks import read_index_map, write_mask
 
-COUNTS = {"two": 2, "three": 3, "twins": 2}
+COUNTS = {"two": 2, "three": 3, "twins": 2, "nested": 3, "small": 4}
 
 
 @pytest.fixture(scope="module")
@@ -42,10 +42,21 @@ def test_objects_change_sides_and_meet_in_the_middle(dataset):
     for kind, count in COUNTS.items():
         masks = masks_of(dataset, f"{kind}-00")
         assert len(masks) == 9
-        columns = [[np.nonzero(masks[t] == slot)[1].mean() for slot in range(1, count + 1)] for t in (0, -1)]
+        crossing = 2 if kind == "nested" else count
+        columns = [[np.nonzero(masks[t] == slot)[1].mean() for slot in range(1, crossing + 1)] for t in (0, -1)]
         assert list(np.argsort(columns[0])) == list(np.argsort(columns[1]))[::-1]
         areas = [[(mask == slot).sum() for slot in range(1, count + 1)] for mask in masks]
         assert areas[4][0] < areas[0][0] / 2  # the one behind is hidden
+
+
+def test_what_is_carried_stays_where_it_is_on_its_carrier(dataset):
+    for mask in masks_of(dataset, "nested-00"):
+        carrier, carried = mask == 2, mask == 3
+        assert 0.02 < carried.sum() / carrier.sum() < 0.5
+        rows, columns = np.nonzero(carrier | carried)
+        middle = [axis.mean() for axis in np.nonzero(carried)]
+        assert rows.min() < middle[0] < rows.max()
+        assert columns.min() < middle[1] < columns.max()
 
 
 def test_the_same_seed_gives_the_same_clips(pictures, dataset, tmp_path):
@@ -56,7 +67,7 @@ def test_the_same_seed_gives_the_same_clips(pictures, dataset, tmp_path):
 
 @pytest.mark.parametrize("fate", ["kept", "swapped", "lost"])
 def test_what_became_of_the_objects_is_told_apart(dataset, tmp_path, fate):
-    table = {"kept": [0, 1, 2, 3], "swapped": [0, 2, 1, 3], "lost": [0, 0, 0, 0]}[fate]
+    table = {"kept": [0, 1, 2, 3, 4], "swapped": [0, 2, 1, 4, 3], "lost": [0, 0, 0, 0, 0]}[fate]
     for kind in KINDS:
         (tmp_path / f"{kind}-00").mkdir()
         for number, mask in enumerate(masks_of(dataset, f"{kind}-00")):

@@ -72,6 +72,7 @@ MAY_IMPORT: dict[str, tuple[set[str], set[str]]] = {
     "evaluation": (SEGMENT | {"data", "distributed", "evaluation"}, TENSORS | PICTURES),
     "evaluation/calibration": (SEGMENT | {"data", "evaluation"}, TENSORS | {"scipy"}),
     "evaluation/confidence": (set(), {"numpy"}),
+    "evaluation/page": ({"data", "errors", "evaluation", "files"}, PICTURES | {"jinja2"}),
     "evaluation/metrics": ({"errors"}, TENSORS),
     "data": ({"data", "errors", "files"}, TENSORS | PICTURES | {"pycocotools"}),
     "training": (SEGMENT | {"data", "distributed", "evaluation", "training"}, TENSORS | PICTURES | {"tensorboard"}),

@@ -11,6 +11,7 @@ from PIL import Image
 from mgseg.data.catalog import find_split
 from mgseg.errors import DatasetError, InputError, OutputError, WeightsError
 from mgseg.evaluation.evaluate import Files, evaluate_masks, evaluate_split
+from mgseg.evaluation.submission import write_submission
 from mgseg.network import Network
 from mgseg.segment.segmenter import Segmenter, SegmenterOptions
 
@@ -237,3 +238,33 @@ def test_the_page_of_a_run_without_scores_says_so(davis, results, tmp_path):
     split = find_split("davis17", "val", davis)
     evaluate_masks(split, results, page=page, score=False)
     assert "Nothing was scored." in page.read_text()
+
+
+def test_an_object_that_meta_json_lists_and_no_mask_gives_stops_the_zip_before_anything_is_segmented(tmp_path):
+    late = shapes(4)
+    late[:2][late[:2] == 2] = 0
+    root = make_youtube_vos(tmp_path / "yt", "valid", {"a": late, "b": shapes(3)}, truth=False)
+    (root / "valid" / "Annotations" / "a" / "00010.png").unlink()
+    files = Files(masks=tmp_path / "out", archive=tmp_path / "a.zip")
+    with pytest.raises(DatasetError, match=r"gives object 2 of a, which meta\.json lists"):
+        evaluate_split(find_split("youtube-vos-2019", "valid", root), files=files)
+    with pytest.raises(DatasetError, match="gives object 2 of a"):
+        write_submission(find_split("youtube-vos-2019", "valid", root), tmp_path, tmp_path / "a.zip")
+    assert list(tmp_path.iterdir()) == [root]
+
+
+def test_pictures_of_another_size_than_the_masks_do_not_stop_the_page(davis, results, tmp_path):
+    for path in davis.glob("JPEGImages/480p/*/*.jpg"):
+        Image.open(path).resize((30, 20)).save(path)
+    evaluate_masks(find_split("davis17", "val", davis), results, page=tmp_path / "report.html")
+    assert "data:image/jpeg" in (tmp_path / "report.html").read_text()
+
+
+def test_names_are_text_in_the_page_and_never_markup(davis, results, tmp_path):
+    for folder in (davis / "JPEGImages/480p", davis / "Annotations/480p", results):
+        (folder / "bear").rename(folder / "<b>&")
+    (davis / "ImageSets" / "2017" / "val.txt").write_text("<b>&\n")
+    evaluate_masks(find_split("davis17", "val", davis), results, page=tmp_path / "report.html")
+    text = (tmp_path / "report.html").read_text()
+    assert "&lt;b&gt;&amp;, object 1" in text
+    assert "<b><b>&" not in text

@@ -8,7 +8,6 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,8 +15,10 @@ import pytest
 from PIL import Image
 
 import mgseg
+from mgseg.data.catalog import Split, VideoSequence
 from mgseg.errors import OutputError
 from mgseg.evaluation import page, provenance, submission
+from mgseg.evaluation.report import Report
 from mgseg.files.masks import write_mask
 from mgseg.files.pictures import write_png
 from mgseg.files.whole_file import make_folder, whole_file, write_whole
@@ -28,19 +29,19 @@ from mgseg.weights import save_weights
 MASK = np.zeros((8, 8), np.uint8)
 
 
-def _write_zip(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    source = path.parent.parent / "mask.png"
-    monkeypatch.setattr(submission, "_checked", lambda *_: [("a/00000.png", source)])
-    submission.write_submission(SimpleNamespace(sequences=[None], protocol="davis17"), source.parent, path)  # type: ignore[arg-type]
+def _write_zip(path: Path) -> None:
+    masks = path.parent.parent
+    sequence = VideoSequence("a", (), {"00000": masks / "mask.png"}, ("00000",), frozenset({"00000"}), {})
+    write_mask(make_folder(masks / "a") / "00000.png", MASK)
+    submission.write_submission(Split("d", "val", "davis17", masks, masks, (sequence,)), masks, path)
 
 
 def _write_page(path: Path) -> None:
-    settings = {"dataset": "d", "split": "s", "protocol": "p"}
-    report: Any = SimpleNamespace(settings=settings, mean={}, notes=[], objects=[])
-    page.write_page(report, SimpleNamespace(), path.parent, path)  # type: ignore[arg-type]
+    report = Report({"dataset": "d", "split": "s", "protocol": "p"})
+    page.write_page(report, Split("d", "s", "davis17", path, path, ()), path.parent, path)
 
 
-def _writers(model: Any, monkeypatch: pytest.MonkeyPatch) -> dict[str, Callable[[Path], object]]:
+def _writers(model: Any) -> dict[str, Callable[[Path], object]]:
     """Everything that writes a whole file, by the file's name."""
     return {
         "text.txt": lambda path: write_whole(path, "text"),
@@ -50,20 +51,20 @@ def _writers(model: Any, monkeypatch: pytest.MonkeyPatch) -> dict[str, Callable[
         "run.json": lambda path: provenance.write_run(path.parent, {"seconds": 1}),
         "log.jsonl": lambda path: RunLog().open(path.parent),
         "curve.png": lambda path: draw_curve([], path),
-        "masks.zip": lambda path: _write_zip(path, monkeypatch),
+        "masks.zip": _write_zip,
         "page.html": _write_page,
     }
 
 
-NAMES = list(_writers(None, pytest.MonkeyPatch()))
+NAMES = list(_writers(None))
 
 
 @pytest.fixture(name="write")
 def _write(
-    tiny_model: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+    tiny_model: Any, tmp_path: Path, request: pytest.FixtureRequest
 ) -> Callable[[Path], object]:
     write_mask(tmp_path / "mask.png", MASK)
-    return _writers(tiny_model, monkeypatch)[request.param]
+    return _writers(tiny_model)[request.param]
 
 
 @pytest.fixture(name="target")
@@ -123,7 +124,7 @@ def test_a_folder_without_permission_is_one_clear_error(
         Path(root).chmod(0o755)
         write_mask(Path(root) / "mask.png", MASK)
         target = make_folder(Path(root) / "folder") / name
-        write = _writers(tiny_model, monkeypatch)[name]
+        write = _writers(tiny_model)[name]
         with _without_permission(target.parent), pytest.raises(OutputError, match=f"cannot write .*{name}"):
             write(target)
         assert not list(target.parent.iterdir())

@@ -14,7 +14,7 @@ from mgseg.evaluation.page import write_page
 from mgseg.evaluation.protocols import PROTOCOLS, frame_pairs, score_split
 from mgseg.evaluation.provenance import code_version, read_run
 from mgseg.evaluation.report import Report
-from mgseg.evaluation.submission import write_submission
+from mgseg.evaluation.submission import check_given, write_submission
 
 if TYPE_CHECKING:  # torch is not needed to score given masks, and takes long to load
     from mgseg.distributed import Processes
@@ -141,6 +141,8 @@ def _check(split: Split, archive: Path | None, page: Path | None, score: bool) -
     """Refuse what would else be found out after hours."""
     if score and split.has_truth:
         frame_pairs(split, Path())
+    if archive:
+        check_given(split)
     for path in (archive, page):
         if path and not path.resolve().parent.is_dir():
             raise OutputError(f"cannot write {path}: there is no folder {path.parent}")

@@ -30,9 +30,10 @@ def write_submission(split: Split, results: Path, archive: Path) -> None:
     Raises:
         InputError: a sequence or frame is missing, or a mask is not indexed, of another size, or holds an id that
             was not given.
-        DatasetError: a sequence has no mask that gives its objects.
+        DatasetError: see `check_given`.
         OutputError: the zip cannot be written.
     """
+    check_given(split)
     files = [pair for sequence in split.sequences for pair in _checked(sequence, split.single_object, results)]
     with whole_file(archive) as part, zipfile.ZipFile(part, "w", zipfile.ZIP_STORED) as file:  # PNG is deflated already
         for name, path in files:
@@ -41,10 +42,31 @@ def write_submission(split: Split, results: Path, archive: Path) -> None:
             file.writestr(entry, path.read_bytes())
 
 
+def check_given(split: Split) -> None:
+    """Check that the masks of a split give every object that a submission must hold.
+
+    Raises:
+        DatasetError: a sequence has no mask, or its masks lack an object that meta.json lists.
+        InputError: a mask cannot be read.
+    """
+    for sequence in split.sequences:
+        if not sequence.masks:
+            raise DatasetError(f"{sequence.name} has no mask that gives its objects")
+        missing = set(sequence.promised)
+        for path in sequence.masks.values():
+            if not missing:
+                break
+            missing.difference_update(ids_of(read_index_map(path)))
+        if missing:
+            folder, ids = path.parent, ", ".join(map(str, sorted(missing)))
+            hint = "complete the masks; --no-score segments the rest without a zip"
+            raise DatasetError(
+                f"no mask in {folder} gives object {ids} of {sequence.name}, which meta.json lists", hint
+            )
+
+
 def _checked(sequence: VideoSequence, single_object: bool, results: Path) -> Iterator[tuple[str, Path]]:
     """Yield the zip's name and the file of each mask of a sequence that has passed."""
-    if not sequence.masks:
-        raise DatasetError(f"{sequence.name} has no mask that gives its objects")
     given = [read_index_map(path) for path in sequence.masks.values()]
     known = {i for mask in given for i in ids_of(mask)} - {VOID}
     for frame in sequence.saved:

@@ -60,9 +60,7 @@ NAMES = list(_writers(None))
 
 
 @pytest.fixture(name="write")
-def _write(
-    tiny_model: Any, tmp_path: Path, request: pytest.FixtureRequest
-) -> Callable[[Path], object]:
+def _write(tiny_model: Any, tmp_path: Path, request: pytest.FixtureRequest) -> Callable[[Path], object]:
     write_mask(tmp_path / "mask.png", MASK)
     return _writers(tiny_model)[request.param]
 

@@ -1,6 +1,7 @@
 """Shared fixtures: small clips with exact masks made with PyAV, a tiny random model and its weights file."""
 
 import math
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
@@ -167,9 +168,9 @@ def tiny_weights(tiny_model: "MotionGuidedSTM", tmp_path_factory: pytest.TempPat
 
 
 @pytest.fixture(autouse=True)
-def _one_thread() -> None:
-    """Tests run beside each other and other work: more threads would only fight."""
+def _few_threads() -> None:
+    """Tests run beside other work: more threads than one would only fight, unless OMP_NUM_THREADS asks for them."""
     import sys
 
     if "torch" in sys.modules:
-        sys.modules["torch"].set_num_threads(1)
+        sys.modules["torch"].set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))

@@ -4,8 +4,10 @@ import ctypes
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 
 import torch
+from torch import Tensor
 
 from mgseg.errors import DeviceError
 
@@ -95,10 +97,25 @@ def denormals_as_zero() -> Iterator[None]:
         torch.set_flush_denormal(before)
 
 
+@cache
 def has_int8() -> bool:
-    """Whether torch convolves 8-bit integers on this CPU, and faster than floats: x86 with VNNI."""
+    """Whether torch convolves 8-bit integers on this CPU exactly, and faster than floats: x86 with VNNI.
+
+    Without VNNI, or where ONEDNN_MAX_CPU_ISA keeps oneDNN from using it, sums of two products are cut at 16 bits.
+    """
     operation = torch.backends.mkldnn.is_available() and hasattr(torch.ops.onednn, "qconv2d_pointwise")
-    return operation and bool(getattr(torch.cpu, "_is_vnni_supported", bool)())
+    return operation and bool(getattr(torch.cpu, "_is_vnni_supported", bool)()) and _has_exact_sums()
+
+
+def _has_exact_sums() -> bool:
+    """Whether a sum of the largest products of 8-bit integers is right."""
+    x = torch.full((1, 64, 8, 8), 255, dtype=torch.uint8)
+    weight = torch.full((16, 64, 1, 1), 127, dtype=torch.int8)
+    scale, zero, shape = torch.ones(16), torch.zeros(16, dtype=torch.int32), ([1, 1], [0, 0], [1, 1], 1)
+    ordered = torch.ops.onednn.qconv_prepack(weight, scale, 1.0, 0, *shape, list(x.shape))
+    end: tuple[object, ...] = (1.0, 0, torch.float32, "none", [], "")
+    y: Tensor = torch.ops.onednn.qconv2d_pointwise(x, 1.0, 0, ordered, scale, zero, None, *shape, *end)
+    return bool((y == 64 * 127 * 255).all())
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:

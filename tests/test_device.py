@@ -1,12 +1,13 @@
 """Devices that are absent are named; what the C library is told about memory holds in the process that told it."""
 
+import os
 import subprocess
 import sys
 
 import pytest
 import torch
 
-from mgseg.device import denormals_as_zero, find_device, find_precision
+from mgseg.device import denormals_as_zero, find_device, find_precision, has_int8
 from mgseg.errors import DeviceError
 
 COUNT_PAGE_FAULTS = """
@@ -73,3 +74,13 @@ print(int((whole != 0).sum()), torch.get_num_threads())
 def test_the_threads_that_start_inside_take_them_for_zero_too():
     found = subprocess.run([sys.executable, "-c", HAS_DENORMALS], capture_output=True, text=True, check=True)
     assert found.stdout.split()[0] == "0"
+
+
+@pytest.mark.skipif(not has_int8(), reason="int8 is refused here without it")
+def test_int8_is_refused_where_its_sums_would_be_cut():
+    without_vnni = os.environ | {"ONEDNN_MAX_CPU_ISA": "AVX2"}
+    program = "from mgseg.device import has_int8; print(has_int8())"
+    found = subprocess.run(
+        [sys.executable, "-c", program], env=without_vnni, capture_output=True, text=True, check=True
+    )
+    assert found.stdout.strip() == "False"

@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from mgseg.errors import MgsegError
     from mgseg.files.masks import read_mask, write_mask
+    from mgseg.files.matte import Alpha
     from mgseg.network import Network
+    from mgseg.outputs.cut_outs import CutOuts
+    from mgseg.outputs.matte import Matte
     from mgseg.outputs.table import Outputs
     from mgseg.segment.clip import Span, segment_clip
     from mgseg.segment.segmenter import Segmenter, SegmenterOptions
@@ -16,6 +19,9 @@ if TYPE_CHECKING:
     __version__: str
 
 __all__ = [
+    "Alpha",
+    "CutOuts",
+    "Matte",
     "MgsegError",
     "Network",
     "Outputs",
@@ -29,6 +35,9 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Alpha": "mgseg.files.matte",
+    "CutOuts": "mgseg.outputs.cut_outs",
+    "Matte": "mgseg.outputs.matte",
     "MgsegError": "mgseg.errors",
     "Network": "mgseg.network",
     "Outputs": "mgseg.outputs.table",

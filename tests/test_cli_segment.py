@@ -79,7 +79,7 @@ def test_options_reach_the_segmenter(call: Any, monkeypatch: pytest.MonkeyPatch)
     assert seen["span"] == Span(Fraction(3, 2), 120, both_ways=True)
     assert seen["network"].precision == "bfloat16"
     assert [seen[name] for name in ("clean_masks", "resize_masks", "zero_is_background")] == [True] * 3
-    assert (outputs.masks, outputs.scores, outputs.cut_outs) == (None, Path("s"), Path("c"))
+    assert (outputs.masks, outputs.scores, outputs.cut_outs.path) == (None, Path("s"), Path("c"))
     assert outputs.overwrite
 
 

@@ -7,10 +7,13 @@ from typing import Annotated, Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from mgseg import segment_clip
 from mgseg.errors import OutputError
+from mgseg.files.matte import Alpha
 from mgseg.files.video import Frame
+from mgseg.outputs.cut_outs import CutOuts
 from mgseg.outputs.kept import KeptFrames
 from mgseg.outputs.table import Outputs
 from mgseg.outputs.writer import OutputWriter, Segmented
@@ -66,7 +69,8 @@ def numbers(name: str) -> list[int]:
 
 def test_places_may_be_text_and_are_told_as_paths(run: Any, tmp_path: Path) -> None:
     outputs = Outputs(masks=str(tmp_path / "m"), overlay=str(tmp_path / "o.mp4"))
-    assert outputs.places == {"masks": tmp_path / "m", "overlay": tmp_path / "o.mp4", "scores": None, "cut_outs": None}
+    wanted = {name: place for name, place in outputs.places.items() if place}
+    assert wanted == {"masks": tmp_path / "m", "overlay": tmp_path / "o.mp4"}
     result = run(outputs)
     assert result.to_json()["overlay"] == str(tmp_path / "o.mp4")
     assert (tmp_path / "o.mp4").stat().st_size
@@ -136,18 +140,63 @@ def test_scores_are_not_computed_unless_an_output_needs_them(
         raise AssertionError("not asked for")
 
     monkeypatch.setattr("mgseg.segment.segmenter.Segmenter.probabilities", property(probabilities))
-    run(MoreOutputs(tmp_path / "m", tmp_path / "o.mp4", cut_outs=tmp_path / "c", ordered_masks=tmp_path / "masks"))
+    more = {"cut_outs": CutOuts(tmp_path / "c", hard=True), "each_object": tmp_path / "e"}
+    run(MoreOutputs(tmp_path / "m", tmp_path / "o.mp4", ordered_masks=tmp_path / "masks", **more))
     assert all(item.scores is None for item in seen["masks"])
 
 
-def test_cut_outs_of_found_frames_are_made_from_their_masks(run: Any, tmp_path: Path) -> None:
-    run(Outputs(tmp_path / "m", cut_outs=tmp_path / "before"))
-    run(Outputs(tmp_path / "m", cut_outs=tmp_path / "after", resume=True))
+def test_what_is_made_from_masks_is_made_for_found_frames_too(run: Any, tmp_path: Path) -> None:
+    def outputs(name: str, resume: bool) -> Outputs:
+        cut_outs = CutOuts(tmp_path / name / "c", hard=True)
+        return Outputs(tmp_path / "m", cut_outs=cut_outs, each_object=tmp_path / name / "e", resume=resume)
+
+    run(outputs("before", resume=False))
+    run(outputs("after", resume=True))
     before, after = (
-        {path.name: path.read_bytes() for path in (tmp_path / name).iterdir()} for name in ("before", "after")
+        {path.relative_to(tmp_path / name): path.read_bytes() for path in (tmp_path / name).rglob("*.png")}
+        for name in ("before", "after")
     )
     assert before == after
-    assert len(after) == 8
+    assert len(after) == 8 + 2 * 8
+
+
+def test_soft_cut_outs_are_resumed_only_as_they_were(run: Any, tmp_path: Path, clip: Any) -> None:
+    def outputs(feather: int, resume: bool = False) -> Outputs:
+        return Outputs(tmp_path / "m", cut_outs=CutOuts(tmp_path / "c", Alpha(feather=feather)), resume=resume)
+
+    run(outputs(2))
+    (tmp_path / "m" / "00007.png").unlink()
+    stamp = (tmp_path / "c" / "00003.png").stat().st_mtime_ns
+    assert run(outputs(2, resume=True)).num_found == 7
+    assert (tmp_path / "c" / "00003.png").stat().st_mtime_ns == stamp
+    with pytest.raises(OutputError, match=r"cut_outs was .*feather=2.*, now .*feather=3"):
+        run(outputs(3, resume=True))
+
+
+def test_each_object_is_black_and_white_and_every_frame_has_one(run: Any, tmp_path: Path, clip: Any) -> None:
+    run(Outputs(tmp_path / "m", each_object=tmp_path / "e"))
+    for path in (tmp_path / "m").iterdir():
+        mask = np.asarray(Image.open(path))
+        for object_id in (1, 2):
+            with Image.open(tmp_path / "e" / str(object_id) / path.name) as picture:
+                assert picture.mode == "L"
+                assert np.array_equal(np.asarray(picture), np.where(mask == object_id, 255, 0))
+
+
+def test_pictures_are_named_by_number_where_a_pattern_is_given(run: Any, tmp_path: Path) -> None:
+    names = [f"shot_{number:03d}.png" for number in range(8)]
+    run(Outputs(tmp_path / "m", scores=tmp_path / "s", name="shot_%03d.png"))
+    assert sorted(path.name for path in (tmp_path / "m").iterdir()) == names
+    assert sorted(path.name for path in (tmp_path / "s" / "2").iterdir()) == names
+    (tmp_path / "m" / names[-1]).unlink()
+    assert run(Outputs(tmp_path / "m", scores=tmp_path / "s", name="shot_%03d.png", resume=True)).num_found == 7
+
+
+@pytest.mark.parametrize("name", ["shot.png", "%05d", "%05d.exr", "../%d.png", "%s.png", "%d%d.png", "%99d.png", "%"])
+def test_a_name_that_is_no_pattern_is_refused(name: str) -> None:
+    with pytest.raises(OutputError, match="no name for numbered pictures") as error:
+        Outputs("m", name=name)
+    assert "%05d.png" in (error.value.hint or "")
 
 
 def test_kept_frames_leave_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

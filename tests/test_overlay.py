@@ -1,10 +1,10 @@
-"""Overlays and cut-outs: only objects change, in their colours, with a contour."""
+"""Overlays: only objects change, in their colours, with a contour."""
 
 import numpy as np
 import pytest
 
 from mgseg.files.masks import DAVIS_PALETTE
-from mgseg.files.overlay import cut_out, draw_overlay
+from mgseg.files.overlay import draw_overlay
 
 
 @pytest.fixture
@@ -55,11 +55,3 @@ def test_a_black_object_is_shown_white(frame: np.ndarray) -> None:
 
 def test_an_empty_mask_draws_nothing(frame: np.ndarray) -> None:
     assert np.array_equal(draw_overlay(frame, masked(), DAVIS_PALETTE), frame)
-
-
-def test_a_cut_out_keeps_the_objects_alone(frame: np.ndarray) -> None:
-    mask = masked((slice(10, 20), slice(10, 30), 4), (slice(30, 40), slice(0, 70), 255))
-    cut = cut_out(frame, mask)
-    assert cut.shape == (50, 70, 4)
-    assert np.array_equal(cut[mask == 4], np.dstack([frame, np.full((50, 70), 255, np.uint8)])[mask == 4])
-    assert not cut[mask != 4].any()

@@ -19,6 +19,7 @@ from mgseg.files.threads import WriteBehind, read_ahead
 from mgseg.files.video import Frame, probe, read_frames
 from mgseg.files.video_file import VideoFile
 from mgseg.network import Network
+from mgseg.outputs.cut_outs import CutOuts
 from mgseg.outputs.table import Outputs
 from mgseg.segment.clip import SegmentResult, Span, segment_clip
 from mgseg.segment.segmenter import Segmenter, SegmenterOptions
@@ -205,7 +206,7 @@ def test_scores_are_the_probabilities_of_each_object(run: Run, clip: Made, tiny_
 
 
 def test_cut_outs_show_the_objects_on_transparent_ground(run: Run, clip: Made, tmp_path: Path) -> None:
-    run(clip.path, clip.masks[0], Outputs(cut_outs=tmp_path / "c"), span=Span(end=1))
+    run(clip.path, clip.masks[0], Outputs(cut_outs=CutOuts(tmp_path / "c", hard=True)), span=Span(end=1))
     rgba = index_map(tmp_path / "c" / "00000.png")
     frame = next(read_frames(clip.path)).image
     inside = clip.masks[0] > 0

@@ -168,7 +168,7 @@ def test_an_encoder_that_this_build_lacks_is_told_before_anything_is_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     there = {"h264", "vp9"}  # decoders of the same formats do not help
-    monkeypatch.setattr(mgseg.files.encodings, "_is_there", there.__contains__)
+    monkeypatch.setattr(mgseg.files.encodings, "has_encoder", there.__contains__)
     with pytest.raises(OutputError, match=r"no encoder libx264 or libopenh264 or mpeg4") as error:
         check_suffix(tmp_path / "o.mp4")
     assert "av" in (error.value.hint or "")

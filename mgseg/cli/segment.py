@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 _FRAME = re.compile(r"\d{1,12}")
 _TIME = re.compile(r"(\d{1,12}:){0,2}\d{0,12}(\d|\.\d{1,12})s?")
-_MASKS, _RESULTS, _RANGE = "Masks", "Results", "Range"
+_MASKS, _RESULTS, _MATTES, _RANGE = "Masks", "Results", "Mattes and cut-outs", "Range"
 
 
 def _parse_mask(text: str) -> tuple[int | None, Path]:
@@ -49,6 +49,15 @@ def _parse_position(text: str | None) -> int | Fraction | None:
     for part in text.removesuffix("s").split(":"):
         seconds = seconds * 60 + Fraction(part)
     return seconds
+
+
+def _parse_objects(text: str | None) -> tuple[int, ...] | None:
+    """The numbers in a list such as 1,3."""
+    if text is None:
+        return None
+    if not re.fullmatch(r"\d{1,3}(,\d{1,3})*", text):
+        raise typer.BadParameter(f"{text!r} is no list of objects such as 1,3", param_hint="--objects")
+    return tuple(int(number) for number in text.split(","))
 
 
 def segment(
@@ -100,7 +109,32 @@ def segment(
         option("--scores", panel=_RESULTS, text="Folder for soft masks: 8-bit grey PNGs, a folder for each object."),
     ] = None,
     cut_outs: Annotated[
-        Path | None, option("--cut-outs", panel=_RESULTS, text="Folder for PNGs of the objects, else transparent.")
+        Path | None,
+        option(
+            "--cut-outs",
+            panel=_RESULTS,
+            text="Folder for PNGs of the objects on transparent ground, with soft edges.",
+        ),
+    ] = None,
+    hard: Annotated[bool, option("--hard", panel=_RESULTS, text="Cut out along the mask, without soft edges.")] = False,
+    each_object: Annotated[
+        Path | None,
+        option(
+            "--each-object",
+            panel=_RESULTS,
+            text="Folder for black and white masks (0 and 255), a folder for each object.",
+        ),
+    ] = None,
+    name: Annotated[
+        str | None,
+        option(
+            "--name",
+            panel=_RESULTS,
+            text="Name of the pictures that are written, such as shot_%05d.png: %05d becomes the frame's number in "
+            "five digits.",
+            metavar="PATTERN",
+            show_default="name of the clip's picture; of a video %05d.png",
+        ),
     ] = None,
     overwrite: Annotated[
         bool, option("--overwrite", panel=_RESULTS, text="Replace results that are there, file by file.")
@@ -109,6 +143,55 @@ def segment(
         bool, option("--resume", panel=_RESULTS, text="Go on from the last whole mask of an interrupted run.")
     ] = False,
     as_json: Annotated[bool, option("--json", panel=_RESULTS, text="Print what was done as JSON.")] = False,
+    matte: Annotated[
+        Path | None,
+        option(
+            "--matte",
+            panel=_MATTES,
+            text="Clip with a soft alpha channel (straight, not premultiplied), for an editor: .mov (ProRes 4444), "
+            ".webm (VP9), .mkv (FFV1, lossless), a folder of PNGs, or FOLDER/%05d.png.",
+            metavar="FILE|FOLDER",
+        ),
+    ] = None,
+    matte_only: Annotated[
+        bool,
+        option(
+            "--matte-only",
+            panel=_MATTES,
+            text="Write the alpha channel itself as a grey picture: .mov (ProRes 422), .mp4 (H.264), .webm, .mkv, a "
+            "folder of 16-bit PNGs, FOLDER/%05d.png or FOLDER/%05d.exr.",
+        ),
+    ] = False,
+    background: Annotated[
+        str | None,
+        option(
+            "--background",
+            panel=_MATTES,
+            text="Put the objects over a colour (green, #00b140), a picture file, or blur (the clip itself, out of "
+            "focus). The result has no alpha channel.",
+            metavar="COLOUR|PICTURE|blur",
+        ),
+    ] = None,
+    objects: Annotated[
+        str | None,
+        option(
+            "--objects",
+            panel=_MATTES,
+            text="Show only these objects in mattes and cut-outs, such as 1,3.",
+            metavar="NUMBERS",
+            show_default="all",
+        ),
+    ] = None,
+    expand: Annotated[
+        int,
+        option("--expand", panel=_MATTES, text="Grow the objects by so many pixels; a negative number shrinks them."),
+    ] = 0,
+    feather: Annotated[
+        int, option("--feather", panel=_MATTES, text="Soften edges over so many pixels to either side.", min=0)
+    ] = 0,
+    invert: Annotated[
+        bool, option("--invert", panel=_MATTES, text="Show what is not the objects, for instance to remove them.")
+    ] = False,
     start: Annotated[
         str | None, option("--start", panel=_RANGE, text="First frame: a number from 0 (120) or a time (4.5s, 1:02).")
     ] = None,
@@ -135,20 +218,42 @@ def segment(
     given = [_parse_mask(text) for text in mask]
     if len(dict(given)) < len(given):
         raise typer.BadParameter("two masks for one frame; give FRAME=PATH", param_hint="--mask")
-    if no_masks and not (overlay or scores or cut_outs):
+    if no_masks and not (overlay or scores or cut_outs or each_object or matte):
         raise typer.BadParameter("nothing else is asked for", param_hint="--no-masks")
+    if not matte and (matte_only or background):
+        raise typer.BadParameter("there is no --matte", param_hint="--matte-only" if matte_only else "--background")
+    if not cut_outs and hard:
+        raise typer.BadParameter("there are no --cut-outs", param_hint="--hard")
+    if not matte and not cut_outs and (objects or expand or feather or invert):
+        raise typer.BadParameter(
+            "they need --matte or --cut-outs", param_hint="--objects, --expand, --feather, --invert"
+        )
     begin, stop = _parse_position(start), _parse_position(end)
+    from mgseg.files.matte import Alpha
+    from mgseg.outputs.cut_outs import CutOuts
+    from mgseg.outputs.matte import Matte
     from mgseg.outputs.table import Outputs
     from mgseg.segment.clip import Span, segment_clip
     from mgseg.segment.segmenter import SegmenterOptions
 
+    alpha = Alpha(_parse_objects(objects), expand, feather, invert)
     folder = None if no_masks else output or Path(f"{clip.resolve().stem}_masks")
     network = find_network(weights, device, precision)
     with console.progress(clip.name) as progress:
         result = segment_clip(
             clip,
             given[0][1] if len(given) == 1 and given[0][0] is None else dict(given),
-            Outputs(folder, overlay, scores, cut_outs, overwrite, resume),
+            Outputs(
+                folder,
+                overlay,
+                scores,
+                cut_outs and CutOuts(cut_outs, alpha, hard),
+                each_object,
+                matte and Matte(matte, alpha, matte_only, background),
+                name,
+                overwrite,
+                resume,
+            ),
             network,
             span=Span(begin or 0, stop, both_ways),
             options=SegmenterOptions(size, memory_every, memory_size, flip),

@@ -1,9 +1,10 @@
-"""Masks made visible: colours and contours over a frame, and objects cut out of it."""
+"""Masks made visible: colours and contours over a frame."""
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mgseg.files.masks import VOID
+from mgseg.files.matte import bounding_box
 
 _OPACITY = 0.45  # enough to see whose pixel it is, and still what is under it
 _LINES = 240  # a contour is one pixel wide for every so many pixels of the frame's shorter side
@@ -21,7 +22,7 @@ def draw_overlay(frame: NDArray[np.uint8], mask: NDArray[np.uint8], palette: byt
         uint8 (H, W, 3) RGB.
     """
     result = frame.copy()
-    box = _bounding_box(mask, margin=1)
+    box = bounding_box(mask > 0, margin=1)
     if box is None:
         return result
     part, ids = result[box], np.where(mask[box] == VOID, np.uint8(0), mask[box])
@@ -32,28 +33,6 @@ def draw_overlay(frame: NDArray[np.uint8], mask: NDArray[np.uint8], palette: byt
     line = inside & _contours(ids, width=max(1, round(min(mask.shape) / _LINES)))
     part[line] = (colours // 2 + 127)[ids[line]]  # paler than the area, so that it shows on any colour
     return result
-
-
-def cut_out(frame: NDArray[np.uint8], mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Cut the objects out of a frame.
-
-    Args:
-        frame: uint8 (H, W, 3) RGB.
-        mask: uint8 (H, W) index map; background and void become transparent.
-
-    Returns:
-        uint8 (H, W, 4) RGBA, transparent pixels black.
-    """
-    inside = (mask > 0) & (mask != VOID)
-    return np.dstack([frame * inside[..., None], inside * np.uint8(255)])
-
-
-def _bounding_box(mask: NDArray[np.uint8], margin: int) -> tuple[slice, slice] | None:
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    if not len(rows):
-        return None
-    top, left = max(0, rows[0] - margin), max(0, columns[0] - margin)
-    return slice(top, rows[-1] + 1 + margin), slice(left, columns[-1] + 1 + margin)
 
 
 def _bright(palette: bytes) -> NDArray[np.uint8]:

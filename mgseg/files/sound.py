@@ -13,9 +13,10 @@ from mgseg.files.times import timeline
 
 _PLAYED = {  # sound that players expect in a file of this kind; the rest is converted
     "mp4": {"aac", "ac3", "alac", "eac3", "flac", "mp3", "opus"},
+    "mov": {"aac", "ac3", "alac", "eac3", "mp3", "pcm_s16be", "pcm_s16le", "pcm_s24be", "pcm_s24le"},
     "webm": {"opus", "vorbis"},
 }
-_ENCODER = {"mp4": "aac", "matroska": "aac", "webm": "libopus"}
+_ENCODER = {"mp4": "aac", "mov": "aac", "matroska": "aac", "webm": "libopus"}
 _RATE = 48000  # the one rate that both take
 
 # What FFmpeg raises for a stream or packet that does not fit, as against a disk that is full.

@@ -22,7 +22,6 @@ Image = NDArray[np.uint8]
 ANIMATIONS = {".gif", ".webp"}
 SUFFIXES = (*VIEWING, *sorted(ANIMATIONS))
 _PIXELS = {  # by channels and bytes of each
-    (1, 1): "gray",
     (1, 2): "gray16le",
     (3, 1): "rgb24",
     (3, 2): "rgb48le",
@@ -171,7 +170,9 @@ class VideoWriter(_WholeFile):
         values: Any = image
         if self.needs_even and (height % 2 or width % 2):
             values = np.pad(image, ((0, height % 2), (0, width % 2), (0, 0))[: image.ndim], mode="edge")
-        given = _PIXELS[image.shape[2] if image.ndim == 3 else 1, image.dtype.itemsize]
+        if values.ndim == 2 and values.dtype == np.uint8:  # FFmpeg's own conversion of 8-bit grey is off in one colour
+            values = np.repeat(values[..., None], 3, axis=2)
+        given = _PIXELS[values.shape[2] if values.ndim == 3 else 1, image.dtype.itemsize]
         frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(values), format=given)
         frame = frame.reformat(format=self.encoding.pixels, dst_colorspace="ITU709")
         self.last, self.last_pts = time, max(round(time / self.time_base), self.last_pts + 1)

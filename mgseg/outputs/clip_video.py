@@ -4,9 +4,10 @@ from contextlib import ExitStack
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
-from mgseg.files.video_writer import ANIMATIONS, AnimationWriter, Image, VideoWriter, Writer, check_length, check_suffix
+from mgseg.files.encodings import Encoding
+from mgseg.files.video_writer import ANIMATIONS, AnimationWriter, VideoWriter, Writer, check_length, check_suffix
 from mgseg.files.whole_file import make_folder
 from mgseg.outputs.writer import Target
 
@@ -17,22 +18,31 @@ class ClipVideo:
     Args:
         path: its ending tells the kind of file.
         target: the clip.
+        encoding: how pictures are stored; that of a video to look at by default.
     """
 
-    def __init__(self, path: Path, target: Target) -> None:
-        self.path, self.target = path, target
+    def __init__(self, path: Path, target: Target, encoding: Encoding | None = None) -> None:
+        self.path, self.target, self.encoding = path, target, encoding
         self._exits = ExitStack()
         self._writer: Writer | None = None
         self._start = Fraction(0)
 
+    @property
+    def is_deep(self) -> bool:
+        """Whether the file holds more than 8 bits of a value."""
+        return self.encoding is not None and self.encoding.is_deep
+
     def check(self) -> None:
-        """Refuse an unknown kind of file, and an animation that memory should not hold."""
+        """Refuse a kind of file that is unknown or that this build of FFmpeg lacks, and too large an animation."""
+        if self.encoding:
+            self.encoding.find_encoder(self.path)
+            return
         check_suffix(self.path)
         clip = self.target.clip
         check_length(self.path, (self.target.num_frames or 0) * clip.width * clip.height)
 
-    def write(self, image: Image, time: Fraction) -> None:
-        """Add a frame: uint8 (H, W, 3) RGB at a time of the clip, in seconds."""
+    def write(self, image: Any, time: Fraction) -> None:
+        """Add a frame at a time of the clip, in seconds; see `VideoWriter.write`."""
         if self._writer is None:
             self._start = time
             self._writer = self._exits.enter_context(self._open())
@@ -41,7 +51,7 @@ class ClipVideo:
     def _open(self) -> Writer:
         make_folder(self.path.parent)
         clip = self.target.clip
-        if self.path.suffix.lower() in ANIMATIONS:
+        if not self.encoding and self.path.suffix.lower() in ANIMATIONS:
             return AnimationWriter(self.path, clip.rate)
         return VideoWriter(
             self.path,
@@ -52,6 +62,7 @@ class ClipVideo:
             sound=clip.path if clip.has_audio else None,
             sound_from=clip.first_time + self._start,
             warn=self.target.warn,
+            encoding=self.encoding,
         )
 
     def __enter__(self) -> Self:

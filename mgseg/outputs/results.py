@@ -85,7 +85,7 @@ class Results:
         """A frame whose mask an interrupted run made, with the scores that it wrote if a video needs them."""
         scores = self._writers.get("scores")
         if isinstance(scores, ScoreWriter) and any(writer.needs_scores for writer in self._in_order):
-            return Segmented(frame, mask, scores.read(frame), note, is_found=True)
+            return Segmented(frame, mask, scores.read(frame, mask), note, is_found=True)
         return Segmented(frame, mask, None, note, is_found=True)
 
     def write(self, item: Segmented) -> None:

@@ -4,7 +4,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from mgseg.files.masks import read_index_map
+from mgseg.errors import OutputError
+from mgseg.files.masks import object_ids, read_index_map
 from mgseg.files.pictures import write_png
 from mgseg.files.video import Frame
 from mgseg.outputs.writer import OutputWriter, Segmented
@@ -14,7 +15,11 @@ class ScoreWriter(OutputWriter):
     """Writes `FOLDER/OBJECT/FRAME.png`, 8-bit grey, probability times 255."""
 
     needs_scores = True
-    settings = "8-bit PNG"
+
+    @property
+    def settings(self) -> str:
+        """Scores of found frames are not made again, so they must be there."""
+        return "8-bit PNG"
 
     def write(self, item: Segmented) -> None:
         """Write the scores of a frame; those of a found frame are there."""
@@ -24,12 +29,17 @@ class ScoreWriter(OutputWriter):
             picture = Image.fromarray((score * 255 + 0.5).astype(np.uint8))
             write_png(self._file_for(item.frame, str(object_id)), picture)
 
-    def read(self, frame: Frame) -> dict[int, NDArray[np.float32]]:
-        """The scores of a frame that were written before, float32 (H, W) in [0, 1] of each object id."""
+    def read(self, frame: Frame, mask: NDArray[np.uint8]) -> dict[int, NDArray[np.float32]]:
+        """The scores of a frame that were written before, float32 (H, W) in [0, 1] of each object id.
+
+        Raises:
+            OutputError: those of an object in the mask are missing.
+        """
         folders = [folder for folder in self.path.glob("*") if folder.name.isdecimal()]
         paths = {int(folder.name): folder / f"{frame.name}.png" for folder in folders}
-        return {
-            object_id: (read_index_map(path, as_stored=True) / 255).astype(np.float32)
-            for object_id, path in sorted(paths.items())
-            if path.exists()
-        }
+        there = {object_id: path for object_id, path in sorted(paths.items()) if path.exists()}
+        if missing := set(object_ids(mask)) - set(there):
+            message = f"{self.path} has no scores of object {min(missing)} in frame {frame.name}, which has a mask"
+            raise OutputError(message, "--overwrite begins anew")
+        planes = {object_id: read_index_map(path, as_stored=True) for object_id, path in there.items()}
+        return {object_id: (plane / 255).astype(np.float32) for object_id, plane in planes.items()}

@@ -1,11 +1,15 @@
 """The table of outputs: what can be asked for, and which class writes it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, get_origin, get_type_hints
 
-from mgseg.outputs.cut_outs import CutOutWriter
+from mgseg.files.video import Frame
+from mgseg.outputs.cut_outs import CutOuts, CutOutWriter
+from mgseg.outputs.each_object import EachObjectWriter
 from mgseg.outputs.masks import MaskWriter
+from mgseg.outputs.matte import Matte, MatteWriter
+from mgseg.outputs.names import NumberedNames
 from mgseg.outputs.overlay import OverlayWriter
 from mgseg.outputs.scores import ScoreWriter
 from mgseg.outputs.writer import OutputWriter, Target
@@ -19,7 +23,10 @@ class Outputs:
         masks: folder of indexed PNGs.
         overlay: video (.mp4, .mkv, .webm) or animation (.gif, .webp) of the clip with coloured objects.
         scores: folder with a folder for each object id, of 8-bit grey PNGs: probability times 255.
-        cut_outs: folder of PNGs of the objects on transparent ground.
+        cut_outs: folder of PNGs of the objects on transparent ground; `CutOuts` to say how.
+        each_object: folder with a folder for each object id, of masks: 255 within the object, 0 elsewhere.
+        matte: video or pictures with a soft alpha channel; `Matte` to say how.
+        name: of the pictures, with %05d for the frame's number, such as "shot_%05d.png"; by default that of the frame.
         overwrite: write into folders that hold pictures, and over files.
         resume: continue after the last whole mask of an interrupted run. Videos are made anew, from the masks that
             are there; pictures of found frames stay.
@@ -28,7 +35,10 @@ class Outputs:
     masks: Annotated[str | Path | None, MaskWriter] = None
     overlay: Annotated[str | Path | None, OverlayWriter] = None
     scores: Annotated[str | Path | None, ScoreWriter] = None
-    cut_outs: Annotated[str | Path | None, CutOutWriter] = None
+    cut_outs: Annotated[str | Path | CutOuts | None, CutOutWriter] = None
+    each_object: Annotated[str | Path | None, EachObjectWriter] = None
+    matte: Annotated[str | Path | Matte | None, MatteWriter] = None
+    name: str | None = None
     overwrite: bool = False
     resume: bool = False
 
@@ -37,6 +47,15 @@ class Outputs:
             value = getattr(self, name)
             if isinstance(value, str):
                 object.__setattr__(self, name, Path(value))
+        self._names()
+
+    def named(self, frame: Frame) -> Frame:
+        """The frame with the name that its pictures have."""
+        names = self._names()
+        return replace(frame, name=names.stem(frame.index)) if names else frame
+
+    def _names(self) -> NumberedNames | None:
+        return None if self.name is None else NumberedNames(self.name, (".png",))
 
     @property
     def places(self) -> dict[str, Path | None]:

@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import ClassVar, Self
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,12 +28,16 @@ class Target:
         clip: what is segmented.
         palette: 768 bytes R, G, B of each object id.
         num_frames: how many frames there will be, None if unknown.
+        object_ids: of all masks that are given.
+        scale: pixels of the clip for one of the network.
         warn: called with a sentence about what had to be left out of an output.
     """
 
     clip: ClipInfo
     palette: bytes
     num_frames: int | None = None
+    object_ids: tuple[int, ...] = ()
+    scale: float = 1
     warn: Callable[[str], None] = lambda text: None
 
 
@@ -72,14 +76,18 @@ class OutputWriter(ABC):
         in_order: whether frames must come in the clip's order, also those before the first mask. Otherwise they come
             in any order, each of them with a mask.
         needs_scores: whether `Segmented.scores` is used.
-        settings: what must be the same in a resumed run; "" where the output is made from frame and mask alone.
+        suffix: of the pictures in a folder.
     """
 
     is_folder: bool = True
     in_order: bool = False
     needs_scores: bool = False
-    settings: str = ""
-    SUFFIX: ClassVar[str] = ".png"  # of a folder's files
+    suffix: str = ".png"
+
+    @property
+    def settings(self) -> str:
+        """What must be the same in a resumed run; "" where the output is made from frame and mask alone."""
+        return ""
 
     def __init__(self, wanted: Path, target: Target) -> None:
         self.path = wanted
@@ -118,7 +126,7 @@ class OutputWriter(ABC):
     def __enter__(self) -> Self:
         """Begin; pictures that a killed run left unfinished are deleted."""
         if self.is_folder:
-            for part in (*self.path.glob(f"*{self.SUFFIX}{PART}"), *self.path.glob(f"*/*{self.SUFFIX}{PART}")):
+            for part in (*self.path.glob(f"*{self.suffix}{PART}"), *self.path.glob(f"*/*{self.suffix}{PART}")):
                 part.unlink(missing_ok=True)
         return self
 
@@ -133,9 +141,12 @@ class OutputWriter(ABC):
         folder = self.path.joinpath(*below)
         if folder not in self._folders:  # once: a folder that vanishes later ends the run
             self._folders.add(make_folder(folder))
-        return folder / (frame.name + self.SUFFIX)
+        return folder / (self._stem(frame) + self.suffix)
+
+    def _stem(self, frame: Frame) -> str:
+        return frame.name
 
     def _holds_results(self) -> bool:
         if not self.path.is_dir():
             return self.path.exists()
-        return any(path.suffix.lower() == self.SUFFIX or path.name.isdecimal() for path in self.path.iterdir())
+        return any(path.suffix.lower() == self.suffix or path.name.isdecimal() for path in self.path.iterdir())

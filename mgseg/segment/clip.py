@@ -22,6 +22,7 @@ from mgseg.outputs.table import Outputs
 from mgseg.outputs.writer import Segmented, Target
 from mgseg.segment.given_masks import GivenMasks, MaskSource
 from mgseg.segment.resume import Found, Settings, check_settings, to_note
+from mgseg.segment.scaling import network_size
 from mgseg.segment.segmenter import Segmenter, SegmenterOptions
 
 Mask = NDArray[np.uint8]
@@ -135,7 +136,14 @@ def segment_clip(
             zero_is_background=zero_is_background,
         )
         warnings = [f"{clip} is HDR: its frames are tone-mapped to BT.709, also in results"] if info.is_hdr else []
-        target = Target(info, given.palette or DAVIS_PALETTE, _count(info, span, None), warnings.append)
+        target = Target(
+            info,
+            given.palette or DAVIS_PALETTE,
+            num_frames=_count(info, span, None),
+            object_ids=given.object_ids,
+            scale=info.height / network_size((info.height, info.width), options.size)[0],
+            warn=warnings.append,
+        )
         results = Results(outputs, target)
         results.check(clip, *given.paths, *(path.parent for path in given.paths))
         settings = _settings(info, given, results, span, network, options)
@@ -227,7 +235,7 @@ class _Run:
         found = self._found()
         with (
             WriteBehind() as sink,
-            closing(read_ahead(self.clip.backward(self.span.start, first))) as frames,
+            closing(read_ahead(map(self.results.outputs.named, self.clip.backward(self.span.start, first)))) as frames,
         ):
             for frame in frames:
                 sink.put(self.results.write_ahead, self._follow(frame, None, found))
@@ -241,7 +249,7 @@ class _Run:
         started = False
         with (
             WriteBehind() as sink,
-            closing(read_ahead(self.clip.frames(begin, self.span.end))) as frames,
+            closing(read_ahead(map(self.results.outputs.named, self.clip.frames(begin, self.span.end)))) as frames,
         ):
             for number, frame in enumerate(frames):
                 self._tell_size(frame)

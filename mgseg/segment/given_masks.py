@@ -77,6 +77,11 @@ class GivenMasks:
         return min(number for number in self._sources if number is not None) if None not in self._sources else None
 
     @property
+    def object_ids(self) -> tuple[int, ...]:
+        """The ids in all masks, ascending."""
+        return tuple(sorted(self._ids))
+
+    @property
     def paths(self) -> list[Path]:
         """The files that are read."""
         return [Path(source) for source in self._sources.values() if not isinstance(source, np.ndarray)]

@@ -31,8 +31,7 @@ MASK = np.zeros((8, 8), np.uint8)
 
 def _write_zip(path: Path) -> None:
     masks = path.parent.parent
-    sequence = VideoSequence("a", (), {"00000": masks / "mask.png"}, ("00000",), frozenset({"00000"}), {})
-    write_mask(make_folder(masks / "a") / "00000.png", MASK)
+    sequence = VideoSequence("a", (), {"00000": masks / "a" / "00000.png"}, ("00000",), frozenset({"00000"}), {})
     submission.write_submission(Split("d", "val", "davis17", masks, masks, (sequence,)), masks, path)
 
 
@@ -61,7 +60,7 @@ NAMES = list(_writers(None))
 
 @pytest.fixture(name="write")
 def _write(tiny_model: Any, tmp_path: Path, request: pytest.FixtureRequest) -> Callable[[Path], object]:
-    write_mask(tmp_path / "mask.png", MASK)
+    write_mask(make_folder(tmp_path / "a") / "00000.png", MASK)
     return _writers(tiny_model)[request.param]
 
 
@@ -115,12 +114,10 @@ def _without_permission(folder: Path) -> Iterator[None]:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs seteuid")
 @pytest.mark.parametrize("name", NAMES)
-def test_a_folder_without_permission_is_one_clear_error(
-    name: str, tiny_model: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_folder_without_permission_is_one_clear_error(name: str, tiny_model: Any) -> None:
     with tempfile.TemporaryDirectory() as root:  # pytest's own folder is closed to others
         Path(root).chmod(0o755)
-        write_mask(Path(root) / "mask.png", MASK)
+        write_mask(make_folder(Path(root) / "a") / "00000.png", MASK)
         target = make_folder(Path(root) / "folder") / name
         write = _writers(tiny_model)[name]
         with _without_permission(target.parent), pytest.raises(OutputError, match=f"cannot write .*{name}"):

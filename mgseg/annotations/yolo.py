@@ -1,0 +1,74 @@
+"""YOLO segmentation: labels/FRAME.txt with a polygon a line, and data.yaml with the names.
+
+A line is one object: parts and holes are joined to one polygon by bridges of no width. Ids of objects are lost: a
+class is what has a name. Source: docs.ultralytics.com, "Instance segmentation datasets".
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mgseg.annotations.frames import AnnotationWriter, Clip, LabelledFrame, LabelledObject
+from mgseg.annotations.shapes import check_polygon, fill, join, trace
+from mgseg.errors import InputError
+from mgseg.files.whole_file import make_folder, write_whole
+
+
+class YoloWriter(AnnotationWriter):
+    """Writes `FOLDER/labels/train/FRAME.txt` and `FOLDER/data.yaml`; the pictures belong into `FOLDER/images/train`."""
+
+    def __init__(self, path: Path, clip: Clip) -> None:
+        super().__init__(path, clip)
+        self._classes: dict[str, int] = {}
+
+    def add(
+        self, index: int, name: str, mask: NDArray[np.uint8], confidence: Mapping[int, float] | None = None
+    ) -> None:
+        """Write the lines of a frame; a frame without objects has an empty file, which says so."""
+        lines = []
+        scale = np.array([mask.shape[1], mask.shape[0]])
+        for object_id, pixels in self.objects(mask):
+            number = self._classes.setdefault(self.clip.label(object_id), len(self._classes))
+            ring = join(trace(pixels)) / scale
+            lines.append(" ".join([str(number), *(f"{value:.6g}" for value in ring.ravel())]))
+        write_whole(make_folder(self.path / "labels" / "train") / f"{name}.txt", "".join(f"{x}\n" for x in lines))
+
+    def finish(self) -> None:
+        """Write data.yaml."""
+        names = "".join(
+            f"  {number}: {json.dumps(name, ensure_ascii=False)}\n" for name, number in self._classes.items()
+        )
+        text = f"path: .\ntrain: images/train\nval: images/train\nnames:\n{names}"
+        write_whole(make_folder(self.path) / "data.yaml", text)
+
+
+def read_yolo(path: Path, size: tuple[int, int], names: Mapping[int, str] | None = None) -> LabelledFrame:
+    """Read the labels of one picture.
+
+    Args:
+        path: the text file.
+        size: (height, width) of the picture, which the file does not hold.
+        names: of the classes; others are called "class N".
+
+    Raises:
+        InputError: a line is no class with a polygon, or a box.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, ValueError) as error:
+        raise InputError(f"cannot read {path}: {error}") from error
+    objects = []
+    for number, line in enumerate(filter(str.strip, lines), start=1):
+        where = f"{path}, line {number}"
+        first, *rest = line.split()
+        if not first.isdecimal():
+            raise InputError(f"{where}: expected a class number and a polygon, found {line[:40]!r}")
+        if len(rest) == 4:
+            raise InputError(f"{where} is a box, not a polygon", "give it as --mask box:LEFT,TOP,RIGHT,BOTTOM")
+        ring = check_polygon(rest, where) * (size[1], size[0])
+        label = (names or {}).get(int(first), f"class {first}")
+        objects.append(LabelledObject(label, None, fill([ring], size)))
+    return LabelledFrame(path.stem, None, size, tuple(objects))

@@ -75,7 +75,12 @@ class AnnotationWriter(ABC):
     Args:
         path: file or folder.
         clip: whose masks are written.
+
+    Attributes:
+        pictures: folder where tools expect the frames as NAME.jpg; None where they do not.
     """
+
+    pictures: Path | None = None
 
     def __init__(self, path: Path, clip: Clip) -> None:
         self.path, self.clip = path, clip

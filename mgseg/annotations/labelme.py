@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from mgseg.annotations.frames import AnnotationWriter, LabelledFrame, LabelledObject
+from mgseg.annotations.frames import AnnotationWriter, Clip, LabelledFrame, LabelledObject
 from mgseg.annotations.shapes import Mask, box_of, check_polygon, fill, trace
 from mgseg.errors import InputError
 from mgseg.files.whole_file import make_folder, write_whole
@@ -25,6 +25,10 @@ VERSION = "5.5.0"
 
 class LabelmeWriter(AnnotationWriter):
     """Writes `FOLDER/FRAME.json`; the picture FRAME.jpg belongs beside it."""
+
+    def __init__(self, path: Path, clip: Clip) -> None:
+        super().__init__(path, clip)
+        self.pictures = path
 
     def add(
         self, index: int, name: str, mask: NDArray[np.uint8], confidence: Mapping[int, float] | None = None

@@ -22,6 +22,7 @@ class YoloWriter(AnnotationWriter):
 
     def __init__(self, path: Path, clip: Clip) -> None:
         super().__init__(path, clip)
+        self.pictures = path / "images" / "train"
         self._classes: dict[str, int] = {}
 
     def add(

@@ -60,7 +60,8 @@ def test_json_is_all_that_goes_to_stdout(call: Any) -> None:
     assert told["overlay"] is None
 
 
-def test_options_reach_the_segmenter(call: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_options_reach_the_segmenter(call: Any, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (place / "b.png").touch()
     seen: dict[str, Any] = {}
 
     def segment_clip(*args: Any, **more: Any) -> None:
@@ -113,6 +114,8 @@ def test_a_file_whose_name_looks_like_a_frame_is_a_file(place: Path) -> None:
         ["--mask", "first.png", "--start", "soon"],
         ["--mask", "first.png", "--end", "-1s"],
         ["--mask", "first.png", "--end", "1/0"],
+        ["--mask", "first.png", "--start", "1:99"],
+        ["--mask", "first.png", "--end", "1:60:00"],
         ["--mask", "first.png", "--end", "1e999999999"],
         ["--mask", "first.png", "--end", "9" * 5000],
         ["--mask", "first.png", "--mask", "first.png"],
@@ -255,7 +258,10 @@ def test_resume_tells_how_many_masks_were_found(call: Any) -> None:
     assert call("--mask", "first.png", "--end", 3).exit_code == 0
     result = call("--mask", "first.png", "--end", 6, "--resume")
     assert result.exit_code == 0
-    assert "6 frames (3 of them found), 2 objects" in result.stderr
+    assert "6 frames (3 of them found), 2 objects, " in result.stderr
+    again = call("--mask", "first.png", "--end", 6, "--resume")
+    assert "6 frames (6 of them found), 2 objects\n" in again.stderr
+    assert "1 frame (1 of them found), 2 objects\n" in call("--mask", "first.png", "--end", 1, "--resume").stderr
     other = call("--mask", "first.png", "--resume", "--size", 32)
     assert other.exit_code == 1
     assert "size was 480, now 32" in other.stderr

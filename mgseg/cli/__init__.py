@@ -71,4 +71,5 @@ app.add_typer(weights.app, name="weights")
 def main() -> None:
     """Run the command line and exit. A polite kill (SIGTERM) ends it like Ctrl-C."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    console.accept_any_name()
     app(prog_name="mgseg")

@@ -1,6 +1,5 @@
 """`mgseg bench`: how fast a network is here, beside its plain textbook form."""
 
-import json
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated, Any
@@ -46,7 +45,7 @@ def bench(
             weights = str(random_weights(weights, Path(folder)))
         report = run_benchmark(find_network(weights, device, precision), options)
     if as_json:
-        console.result(json.dumps(report, indent=2))
+        console.json(report)
     else:
         console.table(_table(report))
     if plain and report["options"]["precision"] == Precision.float32 and report["masks"]["differences"]:

@@ -1,9 +1,13 @@
 """The only place that prints: results to stdout; progress, messages and errors to stderr."""
 
+import codecs
+import io
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Protocol
+from json import dumps
+from typing import Any, Protocol
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
@@ -12,8 +16,30 @@ from rich.text import Text
 
 from mgseg.errors import MgsegError
 
+_LINE_EVERY = 10.0  # seconds
+
 _stdout = Console(highlight=False, soft_wrap=True)
 _stderr = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def accept_any_name() -> None:
+    """Let stdout and stderr print any file name, whatever their encoding: Windows redirects into cp1252."""
+    codecs.register_error("any-name", _encode_anyway)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="any-name")
+
+
+def _encode_anyway(error: UnicodeError) -> tuple[bytes, int]:
+    """A byte of a name that is no text as that byte, any other character that cannot be encoded as its number."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    part = error.object[error.start : error.end]
+    coded = [
+        bytes([ord(char) - 0xDC00]) if "\udc80" <= char <= "\udcff" else char.encode("ascii", "backslashreplace")
+        for char in part
+    ]
+    return b"".join(coded), error.end
 
 
 class Advance(Protocol):
@@ -25,6 +51,16 @@ class Advance(Protocol):
 def result(text: str) -> None:
     """Print one result to stdout exactly as it is: a path, JSON."""
     _stdout.out(text)
+
+
+def json(content: Any) -> None:
+    """Print plain values as JSON to stdout; in ASCII where stdout cannot encode them as they are."""
+    text = dumps(content, indent=2, ensure_ascii=False)
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:
+        text = dumps(content, indent=2)
+    result(text)
 
 
 def table(content: Table) -> None:
@@ -61,9 +97,29 @@ class _Rate(ProgressColumn):
         return Text(f"{speed:.1f} {self.unit}/s" if speed else f"- {self.unit}/s")
 
 
+class _Lines:
+    """Progress in lines, one every `_LINE_EVERY` seconds."""
+
+    def __init__(self, title: str, unit: str) -> None:
+        self.title, self.unit = title, unit
+        self.begin = self.last = time.monotonic()
+        self.first = 0  # how many were done at the first call
+
+    def __call__(self, done: int, total: int | None = None) -> None:
+        now = time.monotonic()
+        if not self.first:
+            self.begin = self.last = now
+            self.first = done
+        if now - self.last < _LINE_EVERY:
+            return
+        self.last = now
+        speed = (done - self.first) / (now - self.begin)
+        message(f"{self.title}: {done}/{'?' if total is None else total} {self.unit}, {speed:.1f} {self.unit}/s")
+
+
 @contextmanager
 def progress(title: str, unit: str = "frames") -> Iterator[Advance]:
-    """Show a progress bar on stderr from the first call to the block's end; nothing when stderr is no terminal.
+    """Show a progress bar on stderr from the first call to the block's end; a line now and then if it is no terminal.
 
     Args:
         title: what is going on, before the bar.
@@ -72,6 +128,9 @@ def progress(title: str, unit: str = "frames") -> Iterator[Advance]:
     Yields:
         a function of (done, total) to call as often as one likes.
     """
+    if not sys.stderr.isatty():
+        yield _Lines(title, unit)
+        return
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -79,7 +138,7 @@ def progress(title: str, unit: str = "frames") -> Iterator[Advance]:
         _Rate(unit),
         TimeRemainingColumn(),
     )
-    bar = Progress(*columns, console=_stderr, disable=not sys.stderr.isatty(), transient=True)
+    bar = Progress(*columns, console=_stderr, transient=True)
     with bar:
         task = bar.add_task(title, total=None, of="?", visible=False)
 

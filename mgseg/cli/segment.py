@@ -46,7 +46,9 @@ def _parse_position(text: str | None) -> int | Fraction | None:
     if not _TIME.fullmatch(text):
         raise typer.BadParameter(f"{text!r} is neither a frame number (120) nor a time (4.5s, 1:02.5)")
     seconds = Fraction(0)
-    for part in text.removesuffix("s").split(":"):
+    for number, part in enumerate(text.removesuffix("s").split(":")):
+        if number and Fraction(part) >= 60:
+            raise typer.BadParameter(f"{text!r}: after a colon there are at most 59 minutes or seconds")
         seconds = seconds * 60 + Fraction(part)
     return seconds
 
@@ -62,7 +64,12 @@ def _parse_objects(text: str | None) -> tuple[int, ...] | None:
 
 def segment(
     clip: Annotated[
-        Path, typer.Argument(help="A video file, or a folder of pictures.", metavar="CLIP", show_default=False)
+        Path,
+        typer.Argument(
+            help="A video file, a folder of pictures, or - for a video from standard input.",
+            metavar="CLIP",
+            show_default=False,
+        ),
     ],
     mask: Annotated[
         list[str],
@@ -229,6 +236,10 @@ def segment(
             "they need --matte or --cut-outs", param_hint="--objects, --expand, --feather, --invert"
         )
     begin, stop = _parse_position(start), _parse_position(end)
+    from mgseg.files.names import find_path, masks_folder
+
+    clip = find_path(clip)  # before torch is imported, which takes seconds
+    given = [(frame, find_path(path, "mask")) for frame, path in given]
     from mgseg.files.matte import Alpha
     from mgseg.outputs.cut_outs import CutOuts
     from mgseg.outputs.matte import Matte
@@ -237,7 +248,7 @@ def segment(
     from mgseg.segment.segmenter import SegmenterOptions
 
     alpha = Alpha(_parse_objects(objects), expand, feather, invert)
-    folder = None if no_masks else output or Path(f"{clip.resolve().stem}_masks")
+    folder = None if no_masks else output or masks_folder(clip)
     network = find_network(weights, device, precision)
     with console.progress(clip.name) as progress:
         result = segment_clip(
@@ -266,10 +277,8 @@ def segment(
 
 
 def _report(result: "SegmentResult", as_json: bool) -> None:
-    import json
-
     if as_json:
-        console.result(json.dumps(result.to_json(), indent=2, ensure_ascii=False))
+        console.json(result.to_json())
     else:
         for place in filter(None, result.outputs.places.values()):
             console.result(str(place))

@@ -23,13 +23,12 @@ def list_weights(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON in place of the table.")] = False,
 ) -> None:
     """List the weights that ship: size, whether the file is the released one, scores."""
-    import json
 
     from mgseg.weights import released_weights
 
     rows = [_row(entry) for entry in released_weights().values()]
     if as_json:
-        console.result(json.dumps(rows, indent=2))
+        console.json(rows)
         return
     table = Table("name", "size", "sha256", "scores (J&F, %)")
     for row in rows:

@@ -1,10 +1,12 @@
 """Opening and decoding a video file, whatever is wrong with it. What the file means as a clip is in `video.py`."""
 
 import re
+import sys
 from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from fractions import Fraction
+from io import BufferedReader
 from pathlib import Path
 from typing import TypeVar
 
@@ -16,6 +18,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from mgseg.errors import InputError
+from mgseg.files.names import STDIN, in_words, reads_once
 from mgseg.files.pictures import MAX_PIXELS, check_size
 from mgseg.files.times import rate_of
 from mgseg.files.truncation import is_cut
@@ -28,6 +31,8 @@ _PROMISING = {"mov", "matroska"}
 _COVERS = Disposition.attached_pic | Disposition.timed_thumbnails
 _DEFAULT_BONUS = 5_000_000  # what ffmpeg adds to a stream's pixels or channels if it is marked as the default
 
+_PIPE_HINT = "write it as -f matroska or -f mpegts: an MP4 has its index at the end, which a pipe cannot go back from"
+
 _T = TypeVar("_T")
 
 
@@ -38,15 +43,14 @@ def open_video(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
     Raises:
         InputError: no such file, not a video, no video stream, or frames of an absurd size.
     """
-    if not path.exists():
-        raise InputError(f"no such file or folder: {path}")
-    try:
-        container = av.open(f"file:{path}")  # "file:" keeps a name like "a:b.mp4" from being taken for a protocol
-    except (av.FFmpegError, OSError, ValueError, IndexError) as error:
-        raise _not_a_video(path, error) from error
-    with container:
+    with ExitStack() as exits:
+        try:
+            container = _open_pipe(path, exits) if reads_once(path) else _open_file(path)
+        except (av.FFmpegError, OSError, ValueError, IndexError) as error:
+            raise _not_a_video(path, error) from error
+        exits.enter_context(container)
         if container.format.name in _NOT_CLIPS:
-            raise InputError(f"{path} is not a video")
+            raise InputError(f"{in_words(path)} is not a video")
         stream = choose_video(path, container)
         check_size(path, stream.codec_context.width, stream.codec_context.height)
         stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
@@ -54,13 +58,30 @@ def open_video(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
         yield container, stream
 
 
+def _open_file(path: Path) -> InputContainer:
+    return av.open(f"file:{path}")  # "file:" keeps a name like "a:b.mp4" from being taken for a protocol
+
+
+def _open_pipe(path: Path, exits: ExitStack) -> InputContainer:
+    """Open what can be read only once. It is opened by Python, whose reads a signal can interrupt."""
+    if path == STDIN and sys.stdin.isatty():
+        raise InputError(
+            "nothing is piped into the standard input", "for instance: ffmpeg ... -f matroska - | mgseg ..."
+        )
+    file = sys.stdin.buffer if path == STDIN else exits.enter_context(path.open("rb"))
+    if isinstance(file, BufferedReader) and not file.peek(1):
+        raise InputError(f"{in_words(path)} is empty")
+    options = {"protocol_whitelist": "file"}
+    return av.open(file, "r", options=options)  # a playlist must not lead elsewhere
+
+
 def choose_video(path: Path, container: InputContainer) -> VideoStream:
     """The stream that ffmpeg would take: no cover, with frames, the default one or else the largest."""
     streams = [stream for stream in container.streams.video if not stream.disposition & _COVERS]
     if not container.streams.video:
-        raise InputError(f"{path} has no video stream", "a cut file may have lost it")
+        raise InputError(f"{in_words(path)} has no video stream", "a cut file may have lost it")
     if not streams:
-        raise InputError(f"{path} has no video stream, only a cover picture")
+        raise InputError(f"{in_words(path)} has no video stream, only a cover picture")
     known = [stream for stream in streams if stream.codec_context]
     if not known:
         raise InputError(f"{path} is damaged, or of a codec that this build of FFmpeg does not know")
@@ -85,6 +106,8 @@ def choose_sound(container: InputContainer) -> AudioStream | None:
 def _not_a_video(path: Path, error: Exception) -> InputError:
     if isinstance(error, PermissionError):
         return InputError(f"{path} may not be read")
+    if reads_once(path):
+        return InputError(f"{in_words(path)} is not a video that can be read", _PIPE_HINT)
     with path.open("rb") as file:
         start = file.read(12)
     if not start:
@@ -147,11 +170,12 @@ def decode(path: Path, container: InputContainer, stream: VideoStream) -> Iterat
             yield frame
     slack = max(longest, 3 * step / 2)  # the last frame's duration is often missing
     if not count:
-        raise InputError(f"{path} holds no frame that can be decoded")
+        hint = _PIPE_HINT if reads_once(path) else None
+        raise InputError(f"{in_words(path)} holds no frame that can be decoded", hint)
     if broken or end + slack < promised or _lacks_frames(path, container, stream, count):
         total = max(stream.frames or round(promised / step) or count + broken, count)
         found = f"{count} of {total} frames could be read" if total > count else f"{count} frames could be read"
-        raise InputError(f"{path} is cut or damaged: {found}", "copy or record it again to get the rest")
+        raise InputError(f"{in_words(path)} is cut or damaged: {found}", "copy or record it again to get the rest")
 
 
 def _has_decoding_times_only(container: InputContainer, stream: VideoStream) -> bool:
@@ -161,7 +185,9 @@ def _has_decoding_times_only(container: InputContainer, stream: VideoStream) -> 
 
 def _lacks_frames(path: Path, container: InputContainer, stream: VideoStream, count: int) -> bool:
     """Whether a file is cut by the structure of its container; an AVI counts empty chunks as frames, too."""
-    return (not stream.frames or count < stream.frames) and is_cut(path, container.format.name)
+    if reads_once(path) or 0 < stream.frames <= count:
+        return False
+    return is_cut(path, container.format.name)
 
 
 def _next_packet(packets: Iterator[_T]) -> _T | None:

@@ -26,6 +26,7 @@ class ClipInfo:
         first_time: seconds in the file's own time of the first frame, which `Frame.time` calls 0.
         has_audio: whether there is sound.
         is_turned: whether frames are turned or mirrored before they are handed out, as the file asks.
+        reads_once: whether the clip is a pipe or the like, of which only the first `frames` gives any.
         is_hdr: whether frames are tone-mapped from HDR to BT.709 before they are handed out.
     """
 
@@ -41,6 +42,7 @@ class ClipInfo:
     has_audio: bool = False
     is_turned: bool = False
     is_hdr: bool = False
+    reads_once: bool = False
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,9 @@ from PIL import Image, ImageSequence
 
 from mgseg.errors import InputError
 from mgseg.files.frame import ClipInfo, Frame, frames_at_once
-from mgseg.files.pictures import UNREADABLE, check_size, list_pictures, read_picture
+from mgseg.files.names import same_form
+from mgseg.files.pictures import UNREADABLE, check_size, is_turned, list_pictures, read_picture
 
-_EXIF_ORIENTATION = 0x0112
 FOLDER_RATE = Fraction(24)  # pictures carry no times; DAVIS is shown at 24 a second
 
 
@@ -25,15 +25,20 @@ class PictureFolder:
 
     def __init__(self, folder: Path) -> None:
         self._paths = list_pictures(folder)
-        twice = [stem for stem, count in Counter(path.stem for path in self._paths).items() if count > 1]
+        twice = [stem for stem, count in Counter(same_form(path.stem) for path in self._paths).items() if count > 1]
         if twice:
             hint = "a mask is named after its picture"
             raise InputError(f"{folder} holds more than one picture named {twice[0]}", hint)
         height, width = read_picture(self._paths[0]).shape[:2]
-        is_turned = _is_turned(self._paths[0])
-        count = len(self._paths)
         self.info = ClipInfo(
-            folder, width, height, count, FOLDER_RATE, 1 / FOLDER_RATE, is_counted=True, is_turned=is_turned
+            path=folder,
+            width=width,
+            height=height,
+            num_frames=len(self._paths),
+            rate=FOLDER_RATE,
+            time_base=1 / FOLDER_RATE,
+            is_counted=True,
+            is_turned=is_turned(self._paths[0]),
         )
 
     def frames(self, start: int | Fraction = 0, end: int | Fraction | None = None) -> Iterator[Frame]:
@@ -59,12 +64,6 @@ class PictureFolder:
 def _number_at(position: int | Fraction) -> int:
     """Number of a folder's first picture at or after a time."""
     return position if isinstance(position, int) else -int(-position * FOLDER_RATE // 1)
-
-
-def _is_turned(path: Path) -> bool:
-    """Whether a picture's EXIF data ask for it to be turned or mirrored."""
-    with Image.open(path) as picture:
-        return picture.getexif().get(_EXIF_ORIENTATION, 1) in range(2, 9)
 
 
 def is_animation(path: Path) -> bool:

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from mgseg.files.decoding import open_video
 from mgseg.files.frame import ClipInfo, Frame
+from mgseg.files.names import find_path, reads_once
 from mgseg.files.picture_clips import Animation, PictureFolder, is_animation
 from mgseg.files.video_file import VideoFile
 
@@ -32,12 +33,16 @@ class Clip(Protocol):
 def open_clip(path: Path) -> Iterator[Clip]:
     """Open a clip and decode its first frame, so that a clip that yields nothing is found out here.
 
+    Args:
+        path: a video file, a folder of pictures, a named pipe, or "-" for the standard input.
+
     Raises:
         InputError: no such file, not a video, no video stream, no frame, over MAX_PIXELS, or two pictures of a name.
     """
+    path = find_path(path)
     if path.is_dir():
         yield PictureFolder(path)
-    elif is_animation(path):
+    elif not reads_once(path) and is_animation(path):
         yield Animation(path)
     else:
         with open_video(path) as (container, stream):

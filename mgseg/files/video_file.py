@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from mgseg.errors import InputError
 from mgseg.files.decoding import choose_sound, decode, open_video, promised_seconds, seek
 from mgseg.files.frame import ClipInfo, Frame, frames_at_once
+from mgseg.files.names import in_words, reads_once
 from mgseg.files.times import rate_of, timeline
 from mgseg.files.upright import fit, is_hdr, to_rgb, turn_of
 
@@ -69,6 +70,8 @@ class VideoFile:
             decoding, self._first_decoding = self._first_decoding, None
             yield decoding
             return
+        if self.info.reads_once:
+            raise InputError(f"{in_words(self.info.path)} can be read only once", "save it to a file first")
         with open_video(self.info.path) as (container, stream):
             yield _Decoding(container, stream, decode(self.info.path, container, stream))
 
@@ -161,6 +164,7 @@ def _describe(path: Path, container: InputContainer, stream: VideoStream, first:
         has_audio=choose_sound(container) is not None,
         is_turned=any(turn),
         is_hdr=is_hdr(stream),
+        reads_once=reads_once(path),
     )
 
 

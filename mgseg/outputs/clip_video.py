@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from mgseg.files.encodings import Encoding
+from mgseg.files.names import in_words
 from mgseg.files.video_writer import ANIMATIONS, AnimationWriter, VideoWriter, Writer, check_length, check_suffix
 from mgseg.files.whole_file import make_folder
 from mgseg.outputs.writer import Target
@@ -59,11 +60,17 @@ class ClipVideo:
             clip.rate,
             clip.time_base,
             pixel_aspect=clip.pixel_aspect,
-            sound=clip.path if clip.has_audio else None,
+            sound=clip.path if self._copies_sound() else None,
             sound_from=clip.first_time + self._start,
             warn=self.target.warn,
             encoding=self.encoding,
         )
+
+    def _copies_sound(self) -> bool:
+        clip = self.target.clip
+        if clip.has_audio and clip.reads_once:
+            self.target.warn(f"{self.path} has no sound: {in_words(clip.path)} can be read only once, for the pictures")
+        return clip.has_audio and not clip.reads_once
 
     def __enter__(self) -> Self:
         return self

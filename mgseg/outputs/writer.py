@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mgseg.errors import OutputError
+from mgseg.files.names import check_name
 from mgseg.files.video import ClipInfo, Frame
 from mgseg.files.whole_file import PART, make_folder
 
@@ -104,6 +105,7 @@ class OutputWriter(ABC):
         Raises:
             OutputError: with the reason.
         """
+        check_name(self.path)
         if not may_replace and self._holds_results():
             held = "already holds masks or pictures" if self.path.is_dir() else "exists"
             hint = "--resume goes on with an interrupted run, --overwrite replaces files of the same name"

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from mgseg.errors import DeviceError, InputError, MgsegError
 from mgseg.files.masks import DAVIS_PALETTE
+from mgseg.files.names import in_words, reads_once, same_form
 from mgseg.files.threads import WriteBehind, read_ahead
 from mgseg.files.video import Clip, ClipInfo, Frame, open_clip
 from mgseg.network import Network
@@ -106,7 +107,7 @@ def segment_clip(
     """Follow the objects of the given masks through a clip.
 
     Args:
-        clip: a video file or a folder of pictures.
+        clip: a video file, a folder of pictures, a named pipe, or "-" for the standard input. A pipe is read once.
         masks: for the first frame, by frame number, or a folder; see `GivenMasks`. Later ones add objects or
             correct known ones.
         outputs: what to write.
@@ -124,6 +125,9 @@ def segment_clip(
     """
     clip, outputs, span = Path(clip), outputs or Outputs(), span or Span()
     network, options = network or Network(), options or SegmenterOptions()
+    if span.both_ways and reads_once(clip):
+        once = f"{in_words(clip)} can be read only once, and going both ways reads a clip again"
+        raise InputError(once, "save it to a file first")
     with open_clip(clip) as source:
         info = source.info
         given = GivenMasks(
@@ -160,7 +164,7 @@ def _settings(
 ) -> Settings:
     """All that decides what stands in the masks, and which pictures stand beside them."""
     return {
-        "clip": f"{info.path.name}, {info.width}x{info.height}",
+        "clip": f"{same_form(info.path.name)}, {info.width}x{info.height}",
         "given masks": given.checksum,
         "zero is background": given.zero_is_background,
         "start": str(span.start),

@@ -1,6 +1,5 @@
 """The masks a user gives for a clip: which frame each belongs to, checked before anything is computed."""
 
-import unicodedata
 import zlib
 from collections.abc import Mapping
 from fractions import Fraction
@@ -11,7 +10,8 @@ from numpy.typing import NDArray
 
 from mgseg.errors import InputError
 from mgseg.files.masks import VOID, WHITE, MaskFile, as_index_map, object_ids, read_mask
-from mgseg.files.pictures import is_turned, list_pictures
+from mgseg.files.names import same_form
+from mgseg.files.pictures import list_pictures
 from mgseg.files.video import ClipInfo
 
 MaskSource = str | Path | NDArray[np.uint8]
@@ -46,7 +46,7 @@ class GivenMasks:
         zero_is_background: bool = False,
     ) -> None:
         self._info, self._size = info, (info.height, info.width)
-        self._turned_by = "EXIF" if info.path.is_dir() and is_turned(list_pictures(info.path)[0]) else None
+        self._turned_by = ("EXIF" if info.path.is_dir() else "the file") if info.is_turned else None
         self._clean, self._resize = clean, resize
         self.zero_is_background = zero_is_background
         self._ids: set[int] = set()  # in any mask
@@ -160,8 +160,7 @@ def _by_frame(masks: MaskSource | Mapping[int | None, MaskSource], info: ClipInf
 
 
 def _name(path: Path) -> str:
-    """The stem in the one Unicode form: file systems and archives change an accent to a sign of its own and back."""
-    return unicodedata.normalize("NFC", path.stem)
+    return same_form(path.stem)
 
 
 def _check_place(source: MaskSource, info: ClipInfo) -> None:

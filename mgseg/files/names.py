@@ -1,0 +1,83 @@
+"""File names as other systems have them: Unicode forms, what Windows reserves; and names for the standard input."""
+
+import os
+import unicodedata
+from pathlib import Path
+
+from mgseg.errors import InputError, OutputError
+
+STDIN = Path("-")
+ON_WINDOWS = os.name == "nt"
+_DEVICES = {"CON", "PRN", "AUX", "NUL", *(f"{name}{n}" for name in ("COM", "LPT") for n in "123456789¹²³")}
+
+
+def reads_once(path: Path) -> bool:
+    """Whether a clip can be read a single time only: the standard input, a named pipe, a device."""
+    return path == STDIN or (path.exists() and not path.is_file() and not path.is_dir())
+
+
+def in_words(path: Path) -> str:
+    """A clip's name in a sentence."""
+    return "the standard input" if path == STDIN else str(path)
+
+
+def same_form(name: str) -> str:
+    """A name in the one Unicode form (NFC) in which names are compared: "é" may be one character or two."""
+    return unicodedata.normalize("NFC", name)
+
+
+def find_path(path: Path, what: str = "file or folder") -> Path:
+    """Find a file or folder, also under a name of the same letters in another Unicode form.
+
+    Args:
+        path: as given; "-" is the standard input.
+        what: what is looked for, for the error.
+
+    Raises:
+        InputError: there is none.
+    """
+    found = path if path == STDIN else _existing(path)
+    if found is None:
+        raise InputError(f"no such {what}: {path}")
+    return found
+
+
+def _existing(path: Path) -> Path | None:
+    if path.exists():
+        return path
+    folder = None if path.parent == path else _existing(path.parent)
+    if folder is None or str(path).isascii():
+        return None
+    try:
+        wanted = same_form(path.name)
+        return next((entry for entry in folder.iterdir() if same_form(entry.name) == wanted), None)
+    except OSError:
+        return None
+
+
+def masks_folder(clip: Path) -> Path:
+    """Where the masks of a clip go by default, in the current folder: CLIP_masks."""
+    place = clip.absolute()
+    if clip == STDIN or place.parent in (Path("/dev"), Path("/dev/fd")):
+        stem = "stdin"
+    else:
+        place = clip.resolve() if clip.is_dir() or clip.is_file() else place
+        stem = place.name if clip.is_dir() else place.stem
+    name = f"{stem}_masks"
+    return Path(f"_{name}" if _is_device(name) else name)
+
+
+def check_name(path: Path) -> None:
+    """Refuse a name that Windows takes for a device, or would change.
+
+    Raises:
+        OutputError: on Windows only.
+    """
+    if ON_WINDOWS and _is_device(path.name):
+        raise OutputError(f"cannot write {path}: Windows takes this name for a device", "give it another name")
+    if ON_WINDOWS and path.name != path.name.rstrip(". "):
+        raise OutputError(f"cannot write {path}: Windows drops a dot or space at the end of a name")
+
+
+def _is_device(name: str) -> bool:
+    return name.partition(".")[0].rstrip(" ").upper() in _DEVICES

@@ -214,7 +214,7 @@ def test_names_never_lead_out_of_the_dataset(davis, youtube, name):
 
 def test_an_empty_list_is_refused(davis):
     (davis / "ImageSets" / "2017" / "val.txt").write_text("\n")
-    with pytest.raises(DatasetError, match="lists no sequence"):
+    with pytest.raises(DatasetError, match="lists nothing"):
         find_split("davis17", "val", davis)
 
 

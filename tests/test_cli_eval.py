@@ -53,7 +53,7 @@ def test_json_and_csv_stand_alone_on_stdout(davis, monkeypatch):
 
 
 def test_a_list_of_sequences_narrows_the_split(davis):
-    (davis.parent / "list.txt").write_text("cow\n")
+    (davis.parent / "list.txt").write_text("\ncow\n", encoding="utf-16")
     found = json.loads(mgseg_eval(*SCORE, "--sequence-list", "list.txt", "--json").stdout)
     assert list(found["sequences"]) == ["cow"]
     assert mgseg_eval(*SCORE, "--sequence-list", "none.txt").exit_code == 1
@@ -139,3 +139,12 @@ def test_youtube_vos_figures_by_group_have_a_table_of_their_own(davis, tmp_path)
     rows = [line.split() for line in mgseg_eval(*arguments).stdout.splitlines()]
     heads = rows.index(["J", "seen", "F", "seen", "J", "unseen", "F", "unseen", "overall"])
     assert rows[heads + 2] == ["100.0"] * 5
+
+
+def test_a_dataset_that_is_not_there_is_told_with_those_that_are(davis, monkeypatch):
+    monkeypatch.setenv("MGSEG_DATA", "data")
+    (davis.parent / "data" / "own" / "Annotations" / "clip").mkdir(parents=True)
+    done = mgseg_eval("--split", "valid")
+    assert done.exit_code == 1
+    assert "youtube-vos-2019 valid was not found in data" in done.stderr
+    assert "Found there: davis17 (val) in data; data/own, in DAVIS's layout" in done.stderr

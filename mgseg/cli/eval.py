@@ -12,7 +12,6 @@ from rich.table import Table
 
 from mgseg.cli import console
 from mgseg.cli.options import Arithmetic, Device, Flip, MemoryEvery, MemorySize, Precision, Size, Weights, option
-from mgseg.errors import InputError
 
 if TYPE_CHECKING:
     from mgseg.evaluation.report import Report
@@ -93,10 +92,11 @@ def evaluate(
         hint = "--output, --resume, --overwrite, --no-score"
         raise typer.BadParameter("these belong to a run, and --results runs nothing", param_hint=hint)
     from mgseg.data.catalog import find_split
+    from mgseg.data.video_layouts import read_list
     from mgseg.evaluation.evaluate import Files, evaluate_masks, evaluate_split
 
     found = find_split(dataset, split or ("val" if dataset.startswith("davis") else "valid"), data)
-    if names := [*(sequence or []), *(_read_names(sequence_list) if sequence_list else [])]:
+    if names := [*(sequence or []), *(read_list(sequence_list) if sequence_list else [])]:
         found = found.only(names)
     label = f"{found.dataset}_{found.name}"
     masks = None if results else output or Path(f"{label}_masks")
@@ -130,16 +130,6 @@ def evaluate(
     for path in (masks, archive, page):
         if path:
             (console.message if report.objects or as_json or as_csv else console.result)(str(path))
-
-
-def _read_names(path: Path) -> list[str]:
-    try:
-        names = path.read_text(encoding="utf-8").split()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"cannot read the list {path}: {error}") from error
-    if not names:
-        raise InputError(f"the list {path} names no sequence")
-    return names
 
 
 def _num_cores() -> int:

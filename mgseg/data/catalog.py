@@ -5,7 +5,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mgseg.data.split import Split, VideoSequence, seen_categories
-from mgseg.data.video_layouts import ALL, check_name, davis_splits, read_davis, read_youtube_vos, youtube_vos_splits
+from mgseg.data.video_layouts import (
+    ALL,
+    check_name,
+    davis_splits,
+    read_davis,
+    read_youtube_vos,
+    youtube_vos_splits,
+)
 from mgseg.errors import DatasetError
 
 __all__ = [

@@ -60,7 +60,7 @@ def read_davis(dataset: str, split: str, home: Path, protocol: str, lists: Itera
         names = tuple(path.stem for path in frames) or tuple(masks)
         sequences.append(VideoSequence(name, frames, masks, names, frozenset(names[:1]), {}))
     if not sequences:
-        raise DatasetError(f"{dataset} {split} lists no sequence")
+        raise DatasetError(f"{dataset} {split} has no sequence: {masks_root} holds no folders of masks")
     return Split(dataset, split, protocol, frames_root, masks_root, tuple(sequences))
 
 
@@ -68,14 +68,17 @@ def read_list(path: Path) -> list[str]:
     """Read the lines of a text file, in UTF-8 or, with a byte-order mark, UTF-16; without empty ones.
 
     Raises:
-        DatasetError: it cannot be read.
+        DatasetError: it cannot be read, or lists nothing.
     """
     try:
         data = path.read_bytes()
         text = data.decode("utf-16" if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig")
     except (OSError, ValueError) as error:
         raise DatasetError(f"{path} is no list of names: {error}") from error
-    return [line.strip() for line in text.splitlines() if line.strip()]
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    if not lines:
+        raise DatasetError(f"{path} lists nothing")
+    return lines
 
 
 def _listed_names(path: Path) -> list[str]:

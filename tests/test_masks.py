@@ -2,6 +2,7 @@
 
 import re
 import zlib
+from fractions import Fraction
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -165,6 +166,31 @@ def test_another_size_is_refused_with_both_sizes_and_scaled_on_request(tmp_path:
     assert "--resize-mask" in str(caught.value.hint)
     scaled = read_mask(tmp_path / "m.png", size=(120, 160), resize=True).mask
     assert np.array_equal(scaled, shapes.repeat(2, axis=0).repeat(2, axis=1))
+
+
+@pytest.mark.parametrize(
+    ("size", "turned_by", "hint"),
+    [
+        ((80, 60), None, "turn the mask by a quarter turn"),
+        ((160, 120), "EXIF", "turned by EXIF"),
+        ((60, 100), None, "make the mask from a frame of this clip"),
+    ],
+)
+def test_another_shape_is_refused_even_with_resizing_and_no_hint_asks_for_that(
+    tmp_path: Path, shapes: U8, size: tuple[int, int], turned_by: str | None, hint: str
+) -> None:
+    write_mask(tmp_path / "m.png", shapes)
+    for resize in (False, True):
+        with pytest.raises(InputError, match="is 80x60, the clip") as caught:
+            read_mask(tmp_path / "m.png", size=size, resize=resize, turned_by=turned_by)
+        assert hint in str(caught.value.hint)
+
+
+def test_a_mask_may_have_the_shape_at_which_a_clip_is_shown(tmp_path: Path, shapes: U8) -> None:
+    write_mask(tmp_path / "m.png", shapes)
+    scaled = read_mask(tmp_path / "m.png", size=(60, 60), resize=True, pixel_aspect=Fraction(4, 3)).mask
+    assert object_ids(scaled) == (3, 8)
+    assert scaled.shape == (60, 60)
 
 
 @pytest.mark.parametrize(("value", "text"), [(0, "0 everywhere"), (255, "void")])

@@ -219,3 +219,56 @@ def test_a_first_mask_without_objects_is_refused(model, frames):
 def test_options_out_of_range_are_refused(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
         SegmenterOptions(**wrong)
+
+
+def test_a_step_before_start_is_refused(model, frames):
+    segmenter = segmenter_of(model)
+    for call in (segmenter.step, lambda frame: segmenter.recall(frame, mask_of(1))):
+        with pytest.raises(InputError, match="no clip has begun") as caught:
+            call(frames[0])
+        assert "start(frame, mask)" in str(caught.value.hint)
+
+
+def test_bool_and_read_only_and_mirrored_masks_are_taken_without_a_warning(model, frames):
+    expected = segmenter_of(model).start(frames[0], mask_of(1))
+    frozen = mask_of(1)
+    frozen.flags.writeable = False
+    for mask in (mask_of(1) > 0, frozen, mask_of(1)[:, ::-1][:, ::-1]):
+        assert np.array_equal(segmenter_of(model).start(frames[0], mask), expected)
+
+
+@pytest.mark.parametrize(
+    ("mask", "says", "hint"),
+    [
+        (mask_of(255), "255 alone, which is void", "mask > 127"),
+        (mask_of(1).astype(np.int64), "found int64", "astype"),
+        (mask_of(1).tolist(), "a mask is a NumPy array, found list", "np.asarray"),
+        (torch.from_numpy(mask_of(1)), "a mask is a NumPy array, found Tensor", "numpy()"),
+        (mask_of(1)[:-1], r"of the frame's size \(48, 64\), found uint8 \(47, 64\)", "nearest"),
+    ],
+    ids=["0/255", "int64", "list", "tensor", "size"],
+)
+def test_masks_that_cannot_be_taken_are_refused_with_what_to_do(model, frames, mask, says, hint):
+    segmenter = segmenter_of(model)
+    with pytest.raises(InputError, match=says) as caught:
+        segmenter.start(frames[0], mask)
+    assert hint in caught.value.hint
+    segmenter.start(frames[0], mask_of(1))
+    with pytest.raises(InputError, match=says):
+        segmenter.step(frames[1], mask)
+
+
+@pytest.mark.parametrize(
+    ("change", "says", "hint"),
+    [
+        (lambda frame: frame.tolist(), "a frame is a NumPy array, found list", "np.asarray"),
+        (lambda frame: frame / 255, "found float64", "255"),
+        (lambda frame: frame[:, :, 0], r"found uint8 \(48, 64\)", "np.dstack"),
+        (lambda frame: frame[:0], "no pixels", ""),
+    ],
+    ids=["list", "float", "grey", "empty"],
+)
+def test_frames_that_cannot_be_taken_are_refused_with_what_to_do(model, frames, change, says, hint):
+    with pytest.raises(InputError, match=says) as caught:
+        segmenter_of(model).start(change(frames[0]), mask_of(1))
+    assert hint in (caught.value.hint or "")

@@ -23,6 +23,10 @@ _SMALL = 2000  # pixels inside of areas
 _COLOURS_OF_A_PHOTO = 1000
 _OBJECTS_OF_A_PHOTO = 4
 
+# Of all values, the share that are steps. Measured: at most 0.33 for flat pictures of up to 150 thin objects that
+# cross each other; 0.5 and more for smooth edges, but for pictures of a few pixels.
+_MANY_STEPS = 0.4
+
 Labels = NDArray[np.integer]
 Flags = NDArray[np.bool_]
 Bytes = NDArray[np.uint8]
@@ -35,15 +39,22 @@ class Blemishes:
     Args:
         edges: steps of a smooth edge, on pixels between one neighbour and the opposite one.
         specks: single pixels, or three at most.
+        num_values: how many labels were looked at.
     """
 
     edges: Flags
     specks: Flags
+    num_values: int
 
     @property
-    def all(self) -> Flags:
-        """Either kind."""
-        return self.edges | self.specks
+    def is_smooth(self) -> bool:
+        """Whether edges are smooth. A thin object between two others looks like a step, too, but few objects do."""
+        return bool(self.edges.sum() > 1 and self.edges.sum() >= _MANY_STEPS * self.num_values)
+
+    @property
+    def no_objects(self) -> Flags:
+        """What has to be repaired, a flag by label."""
+        return self.edges | self.specks if self.is_smooth else self.specks
 
 
 def find_blemishes(
@@ -58,7 +69,7 @@ def find_blemishes(
     """
     areas = np.bincount(labels.ravel(), minlength=len(levels))
     suspects = (areas > 0) & ~is_solid(labels, areas)
-    suspects[list(ignore)] = False
+    suspects[list(ignore)] = areas[list(ignore)] = 0
     rows, columns = np.nonzero(suspects[labels])
     own = labels[rows, columns]
     alone, between = np.ones(len(own), bool), np.zeros(len(own), bool)
@@ -66,7 +77,7 @@ def find_blemishes(
         alone &= (own != here) & (own != there)
         between |= _is_between(levels, own, here, there)
     edges, specks = (np.bincount(own[x], minlength=len(levels)) * 2 > areas for x in (between, alone))
-    return Blemishes(suspects & edges, suspects & ~edges & (specks | (areas <= _SPECK)))
+    return Blemishes(suspects & edges, suspects & ~edges & (specks | (areas <= _SPECK)), int((areas > 0).sum()))
 
 
 def is_solid(labels: Labels, areas: NDArray[np.integer]) -> Flags:

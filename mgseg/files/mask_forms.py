@@ -24,7 +24,7 @@ from mgseg.files.flatness import (
 VOID = 255
 WHITE = b"\xff\xff\xff"
 _BLACK = b"\0\0\0"
-_FEW_SPECKS = 8  # so many specks and thin edges do occur in hand-made datasets, which are indexed
+_FEW_SPECKS = 8  # so many specks do occur in hand-made datasets, which are indexed
 _FEW_GREYS = 16  # more grey values than this are a soft edge or JPEG, and cleaned by brightness
 _HIGHEST_COUNTED = 63  # programs count objects from 1; greys painted to be seen are brighter
 _MIDDLE_GREYS = range(96, 161)  # "unknown" in a trimap
@@ -34,7 +34,11 @@ Mask = NDArray[np.uint8]
 
 
 class _NotFlatError(InputError):
-    """Smooth edges, noise or a photo."""
+    """Smooth edges, noise or specks."""
+
+
+class _PhotoError(InputError):
+    """A photo."""
 
 
 def _davis_palette() -> bytes:
@@ -90,7 +94,7 @@ def interpret(path: Path, picture: Image.Image, *, clean: bool) -> MaskFile:
         mask[~opaque] = 0
         if palette == DAVIS_PALETTE:
             return _from_davis(path, mask, clean)
-        if _is_flat(_blemishes_of_indices(mask, palette), specks=_FEW_SPECKS):
+        if _is_flat_enough(_blemishes_of_indices(mask, palette)):
             return MaskFile(mask, palette)
     rgb = np.array(picture.convert("RGBA").convert("RGB"))
     return _from_colours(path, rgb, clean) if opaque.all() else _from_cut_out(path, rgb, opaque, clean)
@@ -111,7 +115,7 @@ def id_palette(picture: Image.Image) -> bytes | None:
         return palette
     if all(of_used[index] == _entry(_GREY_PALETTE, index) for index in used) or _is_cube(colours):
         return None
-    if palette[:3] != _BLACK and {_BLACK, WHITE} & {of_used[index] for index in used if index}:
+    if of_used.get(0) != _BLACK and {_BLACK, WHITE} & {of_used[index] for index in used if index}:
         return None
     if min(of_used.get(VOID, _BLACK)) >= 248 and not _is_void(used):
         return None
@@ -171,12 +175,16 @@ def _is_void(values: Sequence[int]) -> bool:
 
 def _from_davis(path: Path, mask: Mask, clean: bool) -> MaskFile:
     """Indices are ids, 255 void."""
-    bad = _blemishes_of_indices(mask, None).all
-    if bad.sum() <= _FEW_SPECKS:
+    blemishes = _blemishes_of_indices(mask, None)
+    if _is_flat_enough(blemishes):
         return MaskFile(mask, DAVIS_PALETTE)
     if clean:
-        return MaskFile(fill(np.where(bad[mask], np.int16(-1), mask)), DAVIS_PALETTE)
-    raise _not_clean(path, np.bincount(mask.ravel(), minlength=256), "indices", is_smooth=True)
+        return MaskFile(fill(np.where(blemishes.no_objects[mask], np.int16(-1), mask)), DAVIS_PALETTE)
+    raise _not_clean(path, np.bincount(mask.ravel(), minlength=256), "indices", is_smooth=blemishes.is_smooth)
+
+
+def _is_flat_enough(blemishes: Blemishes) -> bool:
+    return not blemishes.is_smooth and blemishes.specks.sum() <= _FEW_SPECKS
 
 
 def _blemishes_of_indices(mask: Mask, palette: bytes | None) -> Blemishes:
@@ -193,9 +201,10 @@ def _from_cut_out(path: Path, rgb: Mask, opaque: NDArray[np.bool_], clean: bool)
         return one_object
     try:
         return _from_colours(path, rgb, clean=False)
+    except _PhotoError:
+        return one_object
     except _NotFlatError:
-        colours = main_colours(rgb)
-        if (rgb == rgb[:, :, :1]).all() or len(colours) <= 2 or is_photo(rgb, colours, len(_distinct(rgb)[0])):
+        if (rgb == rgb[:, :, :1]).all() or len(main_colours(rgb)) <= 2:
             return one_object
         return _from_colours(path, rgb, clean)
 
@@ -208,18 +217,25 @@ def _from_grey(path: Path, grey: Mask, clean: bool) -> MaskFile:
     if areas[VOID] and len(others) == 1 and _is_trimap(grey, others[0]):
         return MaskFile(np.select([grey == VOID, grey == others[0]], [1, VOID], 0).astype(np.uint8), is_white=True)
     blemishes = find_blemishes(grey, np.arange(256)[:, None], ignore=(0, VOID))
-    if len(others) + bool(areas[VOID]) == 1 or (_is_flat(blemishes) and not is_gradient(grey)):
+    if len(others) + bool(areas[VOID]) == 1 or not (blemishes.no_objects.any() or is_gradient(grey)):
         return _from_flat_greys(path, grey, others)
     if not clean:
-        raise _not_clean(path, areas, "grey values", is_smooth=blemishes.edges.sum() > 1 or len(others) > _FEW_GREYS)
-    if len(others) <= _FEW_GREYS:
-        cleaned = fill(np.where(blemishes.all[grey], np.int16(-1), grey))
-        return _from_flat_greys(path, cleaned, [int(v) for v in np.unique(cleaned) if v not in (0, VOID)])
+        raise _not_clean(path, areas, "grey values", is_smooth=blemishes.is_smooth or len(others) > _FEW_GREYS)
+    return _cleaned_grey(path, grey, blemishes, len(others) <= _FEW_GREYS)
+
+
+def _cleaned_grey(path: Path, grey: Mask, blemishes: Blemishes, is_few: bool) -> MaskFile:
+    """One object by half of its brightness; several by the neighbours if values are few, else by the main greys."""
+    objects = np.flatnonzero(np.bincount(grey.ravel()) * ~blemishes.no_objects[: int(grey.max()) + 1])
     rgb = np.repeat(grey[:, :, None], 3, axis=2)
     colours = main_colours(rgb)
-    if len(colours) > 2:
-        return _by_main_colours(path, rgb, colours)
-    return MaskFile((2 * grey.astype(np.int16) >= max(255, grey.max())).view(np.uint8), is_white=True)
+    if (objects > 0).sum() <= 1 if is_few else len(colours) <= 2:
+        peak = int(grey.max())
+        marked = 2 * grey.astype(np.int16) >= peak
+        return MaskFile(marked * np.uint8(1 if peak > _HIGHEST_COUNTED else peak), is_white=peak > _HIGHEST_COUNTED)
+    if is_few:
+        return _from_grey(path, fill(np.where(blemishes.no_objects[grey], np.int16(-1), grey)), clean=False)
+    return _by_main_colours(path, rgb, colours)
 
 
 def _from_flat_greys(path: Path, grey: Mask, others: Sequence[int]) -> MaskFile:
@@ -243,25 +259,21 @@ def _is_trimap(grey: Mask, middle: int) -> bool:
     return around > 20 * touching
 
 
-def _is_flat(blemishes: Blemishes, specks: int = 0) -> bool:
-    """One thin object between two others looks like a step of an edge; a soft edge has several steps."""
-    return blemishes.edges.sum() <= 1 and blemishes.specks.sum() <= specks
-
-
 def _from_colours(path: Path, rgb: Mask, clean: bool) -> MaskFile:
     if (rgb == rgb[:, :, :1]).all():
         return _from_grey(path, np.ascontiguousarray(rgb[:, :, 0]), clean)
     values, labels, levels = _distinct(rgb)
-    is_smooth = True
+    is_smooth = is_dirty = True
     if len(values) <= MANY_VALUES:
         blemishes = find_blemishes(labels, levels, ignore=np.flatnonzero(values == 0))
-        is_smooth = bool(blemishes.edges.sum() > 1)
-        if (values > 0).sum() == 1 or _is_flat(blemishes):
+        if blemishes.num_values == 1 or not blemishes.no_objects.any():
             return _number_colours(path, rgb)
+        is_smooth = blemishes.is_smooth
+        is_dirty = is_smooth or bool(10 * blemishes.specks.sum() > len(values))
     colours = main_colours(rgb)
-    if is_photo(rgb, colours, len(values)):
+    if is_dirty and is_photo(rgb, colours, len(values)):
         hint = "a mask has one flat colour for each object and black elsewhere; save it without the picture"
-        raise _NotFlatError(f"the mask {path} has {len(values):,} colours, as a photo has", hint)
+        raise _PhotoError(f"the mask {path} has {len(values):,} colours, as a photo has", hint)
     if clean:
         return _by_main_colours(path, rgb, colours)
     raise _not_clean(path, np.bincount(labels.ravel()), "colours", [f"#{v:06x}" for v in values], is_smooth=is_smooth)

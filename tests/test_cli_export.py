@@ -89,3 +89,21 @@ def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
     done = run(app, ["export", str(tmp_path / "nowhere"), "--coco", str(tmp_path / "a.json")])
     assert done.exit_code == 1
     assert "nowhere" in done.output
+
+
+def test_segment_writes_the_same_annotations_as_export(clip: MadeClip, tiny_weights: Path, tmp_path: Path) -> None:
+    write_mask(tmp_path / "first.png", clip.masks[2])
+    masks, direct, later = tmp_path / "masks", tmp_path / "direct.json", tmp_path / "later.json"
+    names = ["--names", "1=square,2=a disc"]
+    places = ["--output", str(masks), "--coco", str(direct), "--yolo", str(tmp_path / "y"), "--cvat"]
+    command = ["segment", str(clip.path), "--mask", f"2={tmp_path / 'first.png'}", "--both-ways", "--size", "48"]
+    command += ["--weights", str(tiny_weights), *places, str(tmp_path / "c.zip"), *names]
+    done = run(app, command)
+    assert done.exit_code == 0, done.output
+    assert run(app, ["export", str(masks), "--coco", str(later), *names]).exit_code == 0
+    first, second = (json.loads(path.read_text(encoding="utf-8")) for path in (direct, later))
+    assert first["annotations"] == second["annotations"]
+    assert len(first["images"]) == len(list((tmp_path / "y" / "images" / "train").glob("*.jpg"))) == len(clip.masks)
+    refused = run(app, [*command[:-4], "--cvat", str(tmp_path / "c.json"), "--overwrite"])
+    assert refused.exit_code == 1
+    assert ".xml or .zip" in refused.output

@@ -60,7 +60,7 @@ MAY_IMPORT: dict[str, tuple[set[str], set[str]]] = {
     "files/threads": (set(), set()),
     "files/grabcut": ({"errors"}, {"numpy", "cv2"}),
     "model": ({"model"}, {"torch"}),
-    "outputs": (CLIPS | {"outputs"}, PICTURES),
+    "outputs": (CLIPS | {"annotations", "outputs"}, PICTURES),
     "annotations": (CLIPS | {"annotations"}, PICTURES),
     "segment": (set(), set()),
     "segment/options": (set(), set()),

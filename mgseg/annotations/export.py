@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from mgseg.annotations.frames import AnnotationWriter, Clip
 from mgseg.annotations.table import find_writer
@@ -15,9 +14,7 @@ from mgseg.errors import InputError, OutputError
 from mgseg.files.masks import object_ids, read_index_map
 from mgseg.files.pictures import list_pictures
 from mgseg.files.video import read_frames
-from mgseg.files.whole_file import make_folder, whole_file
 
-_JPEG_QUALITY = 95
 Progress = Callable[[int, int], None]
 
 
@@ -70,16 +67,15 @@ def export_masks(
         writers = [
             exits.enter_context(_open(name, Path(path), target, folder, overwrite)) for name, path in wanted.items()
         ]
-        pictures = [writer.pictures for writer in writers if writer.pictures] if clip else []
-        for done, (index, path, frame) in enumerate(_pairs(paths, Path(clip) if pictures and clip else None), start=1):
+        for done, (index, path, frame) in enumerate(_pairs(paths, Path(clip) if clip else None), start=1):
             mask = read_index_map(path)
             if mask.shape != size:
                 raise InputError(f"{path} is {mask.shape[1]}x{mask.shape[0]}, {paths[0]} is {size[1]}x{size[0]}")
             found.update(object_ids(mask))
-            for place in pictures if frame is not None else ():
-                _write_picture(place / f"{path.stem}.jpg", frame)
             for writer in writers:
                 writer.add(index, path.stem, mask)
+                if frame is not None:
+                    writer.add_picture(path.stem, frame)
             if progress:
                 progress(done, len(paths))
     return ExportResult(len(paths), tuple(sorted(found)))
@@ -108,10 +104,3 @@ def _pairs(paths: list[Path], clip: Path | None) -> Iterator[tuple[int, Path, ND
             yield frame.index, path, frame.image
     if waiting:
         raise InputError(f"{clip} has no frame for the mask {next(iter(waiting.values()))}")
-
-
-def _write_picture(path: Path, frame: NDArray[np.uint8] | None) -> None:
-    assert frame is not None
-    make_folder(path.parent)
-    with whole_file(path) as part:
-        Image.fromarray(frame).save(part, "JPEG", quality=_JPEG_QUALITY)

@@ -11,9 +11,13 @@ from typing import IO, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from mgseg.annotations.shapes import Mask
 from mgseg.files.masks import object_ids
+from mgseg.files.whole_file import make_folder, whole_file
+
+_JPEG_QUALITY = 95
 
 
 @dataclass(frozen=True)
@@ -102,6 +106,12 @@ class AnnotationWriter(ABC):
     @abstractmethod
     def finish(self) -> None:
         """Write what is left."""
+
+    def add_picture(self, name: str, frame: NDArray[np.uint8]) -> None:
+        """Write a frame, uint8 (H, W, 3) RGB, where the format's tools expect it; nothing where they do not."""
+        if self.pictures:
+            with whole_file(make_folder(self.pictures) / f"{name}.jpg") as part:
+                Image.fromarray(frame).save(part, "JPEG", quality=_JPEG_QUALITY)
 
     def scratch(self) -> IO[str]:
         """A text file without a name, for what is put together in `finish`."""

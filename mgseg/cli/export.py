@@ -6,46 +6,18 @@ from typing import Annotated
 import typer
 
 from mgseg.cli import console
-from mgseg.cli.options import option
-
-_FORMATS = "Formats"
-
-
-def parse_names(text: str) -> dict[int, str]:
-    """Read "1=car,2=person"."""
-    names = {}
-    for item in filter(None, text.split(",")):
-        number, equals, name = item.partition("=")
-        if not equals or not number.strip().isdecimal() or not 1 <= int(number) <= 254 or not name.strip():
-            raise typer.BadParameter(f"{item!r} is not NUMBER=NAME with a number from 1 to 254", param_hint="--names")
-        names[int(number)] = name.strip()
-    return names
+from mgseg.cli.annotations import Boxes, Coco, CocoPolygons, Cvat, Labelme, Names, Yolo, parse_names
 
 
 def export(
     masks: Annotated[Path, typer.Argument(help="Folder of masks, as mgseg segment writes them.")],
-    coco: Annotated[
-        Path | None, option("--coco", panel=_FORMATS, text="COCO instances, FILE.json. Lossless (run lengths).")
-    ] = None,
-    coco_polygons: Annotated[
-        Path | None,
-        option("--coco-polygons", panel=_FORMATS, text="COCO with polygons, which can be edited. Holes are lost."),
-    ] = None,
-    yolo: Annotated[
-        Path | None,
-        option("--yolo", panel=_FORMATS, text="YOLO segmentation, a folder with data.yaml. Object numbers are lost."),
-    ] = None,
-    labelme: Annotated[
-        Path | None, option("--labelme", panel=_FORMATS, text="labelme, a folder of JSON files.")
-    ] = None,
-    cvat: Annotated[
-        Path | None,
-        option("--cvat", panel=_FORMATS, text="CVAT: tracks as FILE.xml, or lossless masks as FILE.zip."),
-    ] = None,
-    boxes: Annotated[
-        Path | None, option("--boxes", panel=_FORMATS, text="Box, area and centre of each object, FILE.csv.")
-    ] = None,
-    names: Annotated[str, typer.Option("--names", help="Names of the objects: 1=car,2=person.")] = "",
+    coco: Coco = None,
+    coco_polygons: CocoPolygons = None,
+    yolo: Yolo = None,
+    labelme: Labelme = None,
+    cvat: Cvat = None,
+    boxes: Boxes = None,
+    names: Names = "",
     clip: Annotated[
         Path | None, typer.Option("--clip", help="The clip itself: its frames are written where a format wants them.")
     ] = None,

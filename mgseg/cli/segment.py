@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mgseg.cli import console
+from mgseg.cli.annotations import Boxes, Coco, CocoPolygons, Cvat, Labelme, Names, Yolo, parse_names
 from mgseg.cli.options import (
     Arithmetic,
     Device,
@@ -199,6 +200,13 @@ def segment(
     invert: Annotated[
         bool, option("--invert", panel=_MATTES, text="Show what is not the objects, for instance to remove them.")
     ] = False,
+    coco: Coco = None,
+    coco_polygons: CocoPolygons = None,
+    yolo: Yolo = None,
+    labelme: Labelme = None,
+    cvat: Cvat = None,
+    boxes: Boxes = None,
+    names: Names = "",
     start: Annotated[
         str | None, option("--start", panel=_RANGE, text="First frame: a number from 0 (120) or a time (4.5s, 1:02).")
     ] = None,
@@ -225,7 +233,15 @@ def segment(
     given = [_parse_mask(text) for text in mask]
     if len(dict(given)) < len(given):
         raise typer.BadParameter("two masks for one frame; give FRAME=PATH", param_hint="--mask")
-    if no_masks and not (overlay or scores or cut_outs or each_object or matte):
+    annotations = {
+        "coco": coco,
+        "coco_polygons": coco_polygons,
+        "yolo": yolo,
+        "labelme": labelme,
+        "cvat": cvat,
+        "boxes": boxes,
+    }
+    if no_masks and not (overlay or scores or cut_outs or each_object or matte or any(annotations.values())):
         raise typer.BadParameter("nothing else is asked for", param_hint="--no-masks")
     if not matte and (matte_only or background):
         raise typer.BadParameter("there is no --matte", param_hint="--matte-only" if matte_only else "--background")
@@ -235,6 +251,7 @@ def segment(
         raise typer.BadParameter(
             "they need --matte or --cut-outs", param_hint="--objects, --expand, --feather, --invert"
         )
+    labels = parse_names(names)
     begin, stop = _parse_position(start), _parse_position(end)
     from mgseg.files.names import find_path, masks_folder
 
@@ -261,9 +278,11 @@ def segment(
                 cut_outs and CutOuts(cut_outs, alpha, hard),
                 each_object,
                 matte and Matte(matte, alpha, matte_only, background),
-                name,
-                overwrite,
-                resume,
+                **annotations,
+                object_names=labels,
+                name=name,
+                overwrite=overwrite,
+                resume=resume,
             ),
             network,
             span=Span(begin or 0, stop, both_ways),

@@ -1,10 +1,19 @@
 """The table of outputs: what can be asked for, and which class writes it."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, get_origin, get_type_hints
 
 from mgseg.files.video import Frame
+from mgseg.outputs.annotations import (
+    BoxOutput,
+    CocoOutput,
+    CocoPolygonsOutput,
+    CvatOutput,
+    LabelmeOutput,
+    YoloOutput,
+)
 from mgseg.outputs.cut_outs import CutOuts, CutOutWriter
 from mgseg.outputs.each_object import EachObjectWriter
 from mgseg.outputs.masks import MaskWriter
@@ -26,6 +35,13 @@ class Outputs:
         cut_outs: folder of PNGs of the objects on transparent ground; `CutOuts` to say how.
         each_object: folder with a folder for each object id, of masks: 255 within the object, 0 elsewhere.
         matte: video or pictures with a soft alpha channel; `Matte` to say how.
+        coco: COCO instances with run lengths, .json.
+        coco_polygons: COCO instances with polygons, .json.
+        yolo: folder of YOLO segmentation labels and pictures.
+        labelme: folder of labelme's files and pictures.
+        cvat: CVAT's tracks (.xml) or masks (.zip).
+        boxes: table of boxes, .csv.
+        object_names: names of the object ids in annotations; others are called "object N".
         name: of the pictures, with %05d for the frame's number, such as "shot_%05d.png"; by default that of the frame.
         overwrite: write into folders that hold pictures, and over files.
         resume: continue after the last whole mask of an interrupted run. Videos are made anew, from the masks that
@@ -38,6 +54,13 @@ class Outputs:
     cut_outs: Annotated[str | Path | CutOuts | None, CutOutWriter] = None
     each_object: Annotated[str | Path | None, EachObjectWriter] = None
     matte: Annotated[str | Path | Matte | None, MatteWriter] = None
+    coco: Annotated[str | Path | None, CocoOutput] = None
+    coco_polygons: Annotated[str | Path | None, CocoPolygonsOutput] = None
+    yolo: Annotated[str | Path | None, YoloOutput] = None
+    labelme: Annotated[str | Path | None, LabelmeOutput] = None
+    cvat: Annotated[str | Path | None, CvatOutput] = None
+    boxes: Annotated[str | Path | None, BoxOutput] = None
+    object_names: Mapping[int, str] = field(default_factory=dict)
     name: str | None = None
     overwrite: bool = False
     resume: bool = False

@@ -5,9 +5,9 @@ A new output is a subclass of `OutputWriter` in a file of its own, and a line in
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -30,6 +30,7 @@ class Target:
         palette: 768 bytes R, G, B of each object id.
         num_frames: how many frames there will be, None if unknown.
         object_ids: of all masks that are given.
+        names: of the object ids, as annotations call them.
         scale: pixels of the clip for one of the network.
         warn: called with a sentence about what had to be left out of an output.
     """
@@ -38,6 +39,7 @@ class Target:
     palette: bytes
     num_frames: int | None = None
     object_ids: tuple[int, ...] = ()
+    names: Mapping[int, str] = field(default_factory=dict)
     scale: float = 1
     warn: Callable[[str], None] = lambda text: None
 

@@ -145,6 +145,7 @@ def segment_clip(
             given.palette or DAVIS_PALETTE,
             num_frames=_count(info, span, None),
             object_ids=given.object_ids,
+            names=outputs.object_names,
             scale=info.height / network_size((info.height, info.width), options.size)[0],
             warn=warnings.append,
         )

@@ -100,3 +100,10 @@ def test_names_of_masks_and_frames_may_differ_in_their_unicode_form(tmp_path: Pa
     info = pictures(tmp_path, [unicodedata.normalize("NFD", name.format(k)) + ".png" for k in range(3)])
     save(tmp_path / "masks" / (unicodedata.normalize("NFC", name.format(1)) + ".png"), square(255))
     assert GivenMasks(tmp_path / "masks", info).first == 1
+
+
+def test_two_masks_of_one_frame_in_a_folder_are_refused_by_name(tmp_path: Path) -> None:
+    for ending in ("png", "bmp"):
+        save(tmp_path / "masks" / f"00003.{ending}", square(255))
+    with pytest.raises(InputError, match=r"00003\.bmp and .*00003\.png are masks of the same frame"):
+        GivenMasks(tmp_path / "masks", video(tmp_path))

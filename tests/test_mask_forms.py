@@ -267,3 +267,22 @@ def test_a_matte_of_floats_has_smooth_edges() -> None:
     with pytest.raises(InputError, match="smooth edges"):
         read(matte)
     assert np.array_equal(read(matte, clean=True).mask, 2 * np.rint(matte * 255).astype(int) >= 255)
+
+
+def test_an_even_alpha_says_nothing() -> None:
+    mask = black_and_white()
+    for alpha in (60, 128, 255):
+        assert np.array_equal(read(np.dstack([mask, mask, mask, np.full_like(mask, alpha)])).mask, mask > 0)
+
+
+def test_white_with_noise_is_one_object_after_cleaning_and_not_two_before() -> None:
+    mask = black_and_white()
+    mask[:, ::2] -= (mask[:, ::2] > 0).view(np.uint8)
+    with pytest.raises(InputError, match="noise"):
+        read(mask)
+    assert np.array_equal(read(mask, clean=True).mask, mask > 0)
+
+
+def test_white_on_almost_black_is_not_dropped_as_void() -> None:
+    with pytest.raises(InputError, match="may be an object or void"):
+        read(np.maximum(black_and_white(), 1))

@@ -11,6 +11,7 @@ from PIL import Image
 from mgseg.errors import InputError
 from mgseg.files.masks import read_index_map, write_mask
 from mgseg.files.pictures import list_pictures, read_picture
+from mgseg.files.video import probe
 
 RAMP = np.tile(np.arange(0, 256, 5, dtype=np.uint8), (20, 1))  # 20 x 52 grey frame
 IDS = np.kron(np.array([[0, 1, 2], [7, 0, 1]], np.uint8), np.ones((10, 8), np.uint8))
@@ -113,3 +114,52 @@ def test_every_spelling_of_jpeg_belongs_to_a_folder_and_hidden_files_do_not(tmp_
     for name in ("1.jpg", "2.JPEG", "3.jfif", "4.jpe", "._1.jpg", ".5.jpg"):
         save(tmp_path / name, RAMP, format="JPEG")
     assert [path.name for path in list_pictures(tmp_path)] == ["1.jpg", "2.JPEG", "3.jfif", "4.jpe"]
+
+
+def make_frames(folder: Path, count: int = 4) -> None:
+    for number in range(count):
+        save(folder / f"{number:05d}.jpg", RAMP)
+
+
+def test_a_folder_whose_pictures_differ_in_size_is_refused_before_it_is_read(tmp_path: Path) -> None:
+    make_frames(tmp_path)
+    assert probe(tmp_path).num_frames == 4
+    save(tmp_path / "thumbnail.jpg", RAMP[::2, ::2])
+    with pytest.raises(InputError, match=r"thumbnail\.jpg is 26x10, the first 52x20") as caught:
+        probe(tmp_path)
+    assert "another folder" in str(caught.value.hint)
+
+
+def test_sizes_are_compared_as_exif_turns_the_frames(tmp_path: Path) -> None:
+    save(tmp_path / "1.jpg", RAMP, exif=TURNED)
+    save(tmp_path / "2.jpg", RAMP.T.copy())
+    assert (probe(tmp_path).width, probe(tmp_path).height) == (20, 52)
+
+
+def test_a_picture_that_would_be_left_out_is_named(tmp_path: Path) -> None:
+    make_frames(tmp_path)
+    (tmp_path / "00001.heic").write_bytes(b"")
+    (tmp_path / "._00002.heic").write_bytes(b"")
+    with pytest.raises(InputError, match=r"00001\.heic is a picture of a kind that cannot be read"):
+        probe(tmp_path)
+
+
+def test_a_mask_among_frames_of_another_kind_is_named(tmp_path: Path) -> None:
+    make_frames(tmp_path)
+    save(tmp_path / "99999.png", RAMP)
+    assert probe(tmp_path).num_frames == 5
+    write_mask(tmp_path / "00000_mask.png", IDS)
+    with pytest.raises(InputError, match=r"00000_mask\.png is an indexed picture among frames in JPEG"):
+        probe(tmp_path)
+
+
+def test_a_folder_named_like_a_picture_is_no_picture(tmp_path: Path) -> None:
+    make_frames(tmp_path)
+    (tmp_path / "x.jpg").mkdir()
+    assert len(list_pictures(tmp_path)) == 4
+
+
+def test_postscript_is_not_given_to_another_program(tmp_path: Path) -> None:
+    (tmp_path / "m.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 64 48\n")
+    with pytest.raises(InputError, match="is EPS"):
+        read_picture(tmp_path / "m.png")

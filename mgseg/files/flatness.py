@@ -169,10 +169,14 @@ def is_photo(rgb: Bytes, colours: Bytes, num_colours: int) -> bool:
         distance = np.abs(rgb.astype(np.int16) - colour).max(axis=-1)
         nearest[distance < np.minimum(away, _ALIKE)] = number
         np.minimum(away, distance, out=away)
-    inside = _inside(nearest, 1) & (rgb.max(axis=-1) > _NOISE)
-    few = num_colours < _COLOURS_OF_A_PHOTO and len(colours) <= _OBJECTS_OF_A_PHOTO
-    if not inside.any() or (few and inside.sum() < _SMALL):
-        return not few
+    bright = rgb.max(axis=-1) > _NOISE
+    inside = _inside(nearest, 1) & bright
+    if inside.sum() < _SMALL and bright.sum() < 10 * _SMALL:
+        few = num_colours < _COLOURS_OF_A_PHOTO and len(colours) <= _OBJECTS_OF_A_PHOTO
+        if few or not inside.any():
+            return not few
+    if not inside.any():
+        return True
     return float((away[inside] <= _NOISE).mean()) < _LEAST_FLAT
 
 

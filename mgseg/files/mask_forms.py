@@ -27,6 +27,7 @@ _BLACK = b"\0\0\0"
 _FEW_SPECKS = 8  # so many specks do occur in hand-made datasets, which are indexed
 _FEW_GREYS = 16  # more grey values than this are a soft edge or JPEG, and cleaned by brightness
 _HIGHEST_COUNTED = 63  # programs count objects from 1; greys painted to be seen are brighter
+_SHADES = 8  # painted greys that differ by less are one, with noise
 _MIDDLE_GREYS = range(96, 161)  # "unknown" in a trimap
 _CLEAN_HINT = "--clean-mask gives each stray pixel to the object beside it; or save the mask without smooth edges"
 
@@ -154,9 +155,12 @@ def _entry(palette: bytes, index: int) -> bytes:
 def _opaque(path: Path, picture: Image.Image) -> NDArray[np.bool_]:
     """Which pixels belong to the mask by their alpha, (H, W); all of them where there is none, or it is even."""
     if "A" in picture.getbands() or "transparency" in picture.info:
-        opaque = np.asarray(picture.convert("RGBA"))[:, :, 3] >= 128
+        alpha = np.asarray(picture.convert("RGBA"))[:, :, 3]
+        opaque = alpha >= 128
         if opaque.any():
             return opaque
+        if (alpha == alpha.flat[0]).all() and alpha.flat[0]:
+            return np.ones_like(opaque)
         raise InputError(f"the mask {path} is transparent everywhere", "only what is opaque can be an object")
     return np.ones((picture.height, picture.width), bool)
 
@@ -217,14 +221,16 @@ def _from_grey(path: Path, grey: Mask, clean: bool) -> MaskFile:
     if areas[VOID] and len(others) == 1 and _is_trimap(grey, others[0]):
         return MaskFile(np.select([grey == VOID, grey == others[0]], [1, VOID], 0).astype(np.uint8), is_white=True)
     blemishes = find_blemishes(grey, np.arange(256)[:, None], ignore=(0, VOID))
-    if len(others) + bool(areas[VOID]) == 1 or not (blemishes.no_objects.any() or is_gradient(grey)):
+    is_noisy = bool(areas[VOID]) and min(others) > _HIGHEST_COUNTED and min(np.diff([*others, VOID])) < _SHADES
+    if len(others) + bool(areas[VOID]) == 1 or not (is_noisy or blemishes.no_objects.any() or is_gradient(grey)):
         return _from_flat_greys(path, grey, others)
     if not clean:
-        raise _not_clean(path, areas, "grey values", is_smooth=blemishes.is_smooth or len(others) > _FEW_GREYS)
-    return _cleaned_grey(path, grey, blemishes, len(others) <= _FEW_GREYS)
+        is_smooth = is_noisy or blemishes.is_smooth or len(others) > _FEW_GREYS
+        raise _not_clean(path, areas, "grey values", is_smooth=is_smooth)
+    return _cleaned_grey(path, grey, blemishes, is_few=len(others) <= _FEW_GREYS and not is_noisy)
 
 
-def _cleaned_grey(path: Path, grey: Mask, blemishes: Blemishes, is_few: bool) -> MaskFile:
+def _cleaned_grey(path: Path, grey: Mask, blemishes: Blemishes, *, is_few: bool) -> MaskFile:
     """One object by half of its brightness; several by the neighbours if values are few, else by the main greys."""
     objects = np.flatnonzero(np.bincount(grey.ravel()) * ~blemishes.no_objects[: int(grey.max()) + 1])
     rgb = np.repeat(grey[:, :, None], 3, axis=2)
@@ -235,12 +241,20 @@ def _cleaned_grey(path: Path, grey: Mask, blemishes: Blemishes, is_few: bool) ->
         return MaskFile(marked * np.uint8(1 if peak > _HIGHEST_COUNTED else peak), is_white=peak > _HIGHEST_COUNTED)
     if is_few:
         return _from_grey(path, fill(np.where(blemishes.no_objects[grey], np.int16(-1), grey)), clean=False)
+    _check_is_no_photo(path, rgb, colours, len(np.unique(grey)))
     return _by_main_colours(path, rgb, colours)
+
+
+def _check_is_no_photo(path: Path, rgb: Mask, colours: Mask, num_colours: int) -> None:
+    if is_photo(rgb, colours, num_colours):
+        hint = "a mask has one flat colour for each object and black elsewhere; save it without the picture"
+        raise _PhotoError(f"the mask {path} has {num_colours:,} colours, as a photo has", hint)
 
 
 def _from_flat_greys(path: Path, grey: Mask, others: Sequence[int]) -> MaskFile:
     """Flat grey values: ids, 255 void beside low ones; or painted greys, white among them."""
-    if not (grey == VOID).any() or _is_void(others):
+    is_covered = bool((grey == 0).any()) or len(others) > 1
+    if not (grey == VOID).any() or (_is_void(others) and is_covered):
         return MaskFile(grey)
     if others and min(others) <= _HIGHEST_COUNTED:
         values = f"{others[0]} to {others[-1]}"
@@ -271,9 +285,8 @@ def _from_colours(path: Path, rgb: Mask, clean: bool) -> MaskFile:
         is_smooth = blemishes.is_smooth
         is_dirty = is_smooth or bool(10 * blemishes.specks.sum() > len(values))
     colours = main_colours(rgb)
-    if is_dirty and is_photo(rgb, colours, len(values)):
-        hint = "a mask has one flat colour for each object and black elsewhere; save it without the picture"
-        raise _PhotoError(f"the mask {path} has {len(values):,} colours, as a photo has", hint)
+    if is_dirty:
+        _check_is_no_photo(path, rgb, colours, len(values))
     if clean:
         return _by_main_colours(path, rgb, colours)
     raise _not_clean(path, np.bincount(labels.ravel()), "colours", [f"#{v:06x}" for v in values], is_smooth=is_smooth)

@@ -11,7 +11,17 @@ from PIL import Image, ImageSequence
 from mgseg.errors import InputError
 from mgseg.files.frame import ClipInfo, Frame, frames_at_once
 from mgseg.files.names import same_form
-from mgseg.files.pictures import UNREADABLE, check_size, is_turned, list_pictures, read_picture
+from mgseg.files.pictures import (
+    OTHER_PICTURES,
+    PICTURE_KINDS,
+    UNREADABLE,
+    check_size,
+    is_indexed,
+    is_turned,
+    list_pictures,
+    read_picture,
+    read_size,
+)
 
 FOLDER_RATE = Fraction(24)  # pictures carry no times; DAVIS is shown at 24 a second
 
@@ -20,16 +30,22 @@ class PictureFolder:
     """A folder of pictures, in natural order.
 
     Raises:
-        InputError: it holds none, the first cannot be read, or two have the same name.
+        InputError: it holds none, the first cannot be read, two have the same name, or one is no frame of the clip: a
+            mask that was left there, a thumbnail.
     """
 
     def __init__(self, folder: Path) -> None:
         self._paths = list_pictures(folder)
         twice = [stem for stem, count in Counter(same_form(path.stem) for path in self._paths).items() if count > 1]
         if twice:
-            hint = "a mask is named after its picture"
+            hint = "a mask is named after its picture, and belongs in a folder of its own"
             raise InputError(f"{folder} holds more than one picture named {twice[0]}", hint)
+        _check_kinds(folder, self._paths)
         height, width = read_picture(self._paths[0]).shape[:2]
+        for path in self._paths:
+            size = read_size(path)
+            if size and size != (height, width):
+                self._check_size(path, size[::-1] if is_turned(path) else size, (height, width))
         self.info = ClipInfo(
             path=folder,
             width=width,
@@ -55,10 +71,28 @@ class PictureFolder:
     def _read(self, number: int) -> Frame:
         path = self._paths[number]
         image = read_picture(path)
-        if image.shape[:2] != (self.info.height, self.info.width):
-            found = f"{image.shape[1]}x{image.shape[0]}, the first {self.info.width}x{self.info.height}"
-            raise InputError(f"the pictures of a clip must be of one size: {path} is {found}")
+        self._check_size(path, image.shape[:2], (self.info.height, self.info.width))
         return Frame(number, number / FOLDER_RATE, image, path.stem)
+
+    @staticmethod
+    def _check_size(path: Path, size: tuple[int, ...], first: tuple[int, int]) -> None:
+        if size != first:
+            found = f"{size[1]}x{size[0]}, the first {first[1]}x{first[0]}"
+            hint = "scale it, or move it to another folder if it is no frame"
+            raise InputError(f"the pictures of a clip must be of one size: {path} is {found}", hint)
+
+
+def _check_kinds(folder: Path, paths: list[Path]) -> None:
+    """Refuse pictures that would be left out without a word, and masks among frames of another kind."""
+    unread = [path for path in folder.iterdir() if path.suffix.lower() in OTHER_PICTURES and path.name[0] != "."]
+    if unread:
+        hint = "convert it to PNG if it is a frame, else move it to another folder"
+        raise InputError(f"{min(unread)} is a picture of a kind that cannot be read as a frame", hint)
+    usual = Counter(PICTURE_KINDS[path.suffix.lower()] for path in paths).most_common(1)[0][0]
+    for path in paths:
+        if PICTURE_KINDS[path.suffix.lower()] != usual and is_indexed(path):
+            found = f"{path} is an indexed picture among frames in {usual}, and looks like a mask"
+            raise InputError(found, "move it to another folder; if it is a frame, convert it")
 
 
 def _number_at(position: int | Fraction) -> int:

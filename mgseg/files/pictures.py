@@ -1,6 +1,7 @@
 """Pictures as frames: which files of a folder are pictures, in what order, and how one is read and written."""
 
 import io
+import os
 import re
 import struct
 import zlib
@@ -9,13 +10,26 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, ImageOps
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from PIL.PngImagePlugin import PngInfo
 
 from mgseg.errors import InputError
 from mgseg.files.whole_file import write_whole
 
-PICTURES = {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".webp", ".tif", ".tiff"}
+PICTURE_KINDS = {
+    **dict.fromkeys((".jpg", ".jpeg", ".jpe", ".jfif"), "JPEG"),
+    ".png": "PNG",
+    ".bmp": "BMP",
+    ".webp": "WebP",
+    ".tif": "TIFF",
+    ".tiff": "TIFF",
+}
+PICTURES = set(PICTURE_KINDS)
+# Pictures that are not read as frames; beside others they would be lost without a word.
+OTHER_PICTURES = {
+    *(".gif", ".heic", ".heif", ".avif", ".exr", ".hdr", ".jp2", ".jxl", ".psd", ".tga", ".ppm", ".pgm", ".dpx"),
+    *(".dng", ".cr2", ".cr3", ".nef", ".arw"),
+}
 MAX_PIXELS = 2**26  # 67 megapixels a frame, twice 8K video: more is a damaged or hostile header
 
 # What Pillow raises for a file that is missing, cut short, no picture, damaged, or absurdly large.
@@ -23,6 +37,8 @@ UNREADABLE = (
     *(OSError, ValueError, SyntaxError, TypeError, LookupError, EOFError, OverflowError),
     *(struct.error, zlib.error, Image.DecompressionBombError),
 )
+_PROGRAMS = {"EPS", "WMF"}  # drawn by other programs (Ghostscript), which is no way to treat a file of unknown origin
+_QUARTER_TURNS = (5, 6, 7, 8)  # of EXIF orientation
 SETTINGS_NOTE, CONFIDENCE_NOTE = "mgseg", "mgseg confidence"  # keywords of PNG text chunks
 
 
@@ -33,7 +49,9 @@ def list_pictures(folder: Path) -> list[Path]:
         InputError: there is none, or the folder cannot be read.
     """
     try:
-        paths = [path for path in folder.iterdir() if path.suffix.lower() in PICTURES and path.name[0] != "."]
+        with os.scandir(folder) as entries:
+            files = [Path(entry) for entry in entries if entry.name[0] != "." and not entry.is_dir()]
+        paths = [path for path in files if path.suffix.lower() in PICTURES]
     except OSError as error:
         raise InputError(f"cannot read the folder {folder}: {error.strerror}") from error
     if not paths:
@@ -89,11 +107,16 @@ def load_picture(path: Path, what: str, shorter_side: int = 0) -> Image.Image:
     try:
         with Image.open(path) as picture:
             check_size(path, *picture.size)
+            if picture.format in _PROGRAMS:
+                raise InputError(f"{what} {path} is {picture.format}, which has no pixels", "save it as PNG")
             if shorter_side:  # a JPEG decodes at a half or a quarter of its size in a fraction of the time
                 picture.draft("RGB", reduced_size(picture.size, shorter_side))
             picture.load()
             ImageOps.exif_transpose(picture, in_place=True)
             return picture
+    except UnidentifiedImageError as error:
+        hint = "it is damaged or of a format that is not read; save it as PNG"
+        raise InputError(f"cannot read {what} {path}: it is no picture", hint) from error
     except UNREADABLE as error:
         raise InputError(f"cannot read {what} {path}: {error}") from error
 
@@ -123,6 +146,24 @@ def _narrow(path: Path, wide: NDArray[np.generic]) -> NDArray[np.uint8]:
     return np.clip(np.rint(values * scale), 0, 255).astype(np.uint8)
 
 
+def read_size(path: Path) -> tuple[int, int] | None:
+    """(height, width) of a picture by its header, not yet turned; None if that cannot be read."""
+    try:
+        with Image.open(path) as picture:
+            return picture.height, picture.width
+    except UNREADABLE:
+        return None
+
+
+def is_indexed(path: Path) -> bool:
+    """Whether a picture has a palette or one bit, as masks have and frames have not; no if it cannot be read."""
+    try:
+        with Image.open(path) as picture:
+            return picture.mode in ("P", "1")
+    except UNREADABLE:
+        return False
+
+
 def is_turned(path: Path) -> bool:
     """Whether EXIF data ask for a picture to be turned by a quarter turn.
 
@@ -131,7 +172,7 @@ def is_turned(path: Path) -> bool:
     """
     try:
         with Image.open(path) as picture:
-            return picture.getexif().get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8)
+            return picture.getexif().get(ExifTags.Base.Orientation, 1) in _QUARTER_TURNS
     except UNREADABLE as error:
         raise InputError(f"cannot read the picture {path}: {error}") from error
 

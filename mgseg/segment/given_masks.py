@@ -1,6 +1,7 @@
 """The masks a user gives for a clip: which frame each belongs to, checked before anything is computed."""
 
 import zlib
+from collections import Counter
 from collections.abc import Mapping
 from fractions import Fraction
 from pathlib import Path
@@ -156,6 +157,10 @@ def _by_frame(masks: MaskSource | Mapping[int | None, MaskSource], info: ClipInf
         if _name(path) not in numbers:
             expected = f"like {next(iter(numbers))}" if info.path.is_dir() else "by its number, like 00012.png"
             raise InputError(f"{path} does not belong to a frame of {info.path}", f"name a mask {expected}")
+    twice = [name for name, count in Counter(map(_name, files)).items() if count > 1]
+    if twice:
+        first, second = [path for path in files if _name(path) == twice[0]][:2]
+        raise InputError(f"{first} and {second} are masks of the same frame", "move one of them to another folder")
     return {numbers[_name(path)]: path for path in files}
 
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from mgseg.cli import bench, console, edit, eval, export, segment, train, weights
+from mgseg.cli import bench, console, edit, eval, export, segment, threads, train, weights
 from mgseg.errors import MgsegError
 
 INTERRUPTED = 130  # the shells' 128 + SIGINT
@@ -70,6 +70,7 @@ app.add_typer(weights.app, name="weights")
 
 def main() -> None:
     """Run the command line and exit. A polite kill (SIGTERM) ends it like Ctrl-C."""
+    threads.sleep_soon()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     console.accept_any_name()
     app(prog_name="mgseg")

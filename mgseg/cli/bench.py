@@ -8,7 +8,7 @@ import typer
 from rich.table import Table
 
 from mgseg.cli import console
-from mgseg.cli.options import Device, Precision, find_network
+from mgseg.cli.options import Device, Precision, Threads, find_network
 from mgseg.errors import MgsegError
 
 NETWORK, MEASURE = "Network", "Measurement"
@@ -20,6 +20,7 @@ def bench(
         typer.Option(help="A name, a file, or random:resnet50, random:lite.", rich_help_panel=NETWORK),
     ] = "auto",
     device: Device = "auto",
+    threads: Threads = None,  # by its callback
     precision: Annotated[
         Precision, typer.Option(help="Of our form; the plain form's is float32.", rich_help_panel=NETWORK)
     ] = Precision.float32,

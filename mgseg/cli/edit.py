@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mgseg.cli import console
-from mgseg.cli.options import Arithmetic, Device, Precision, Size, Weights, find_network, option
+from mgseg.cli.options import Arithmetic, Device, Precision, Size, Threads, Weights, find_network, option
 from mgseg.errors import MgsegError
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ def edit(
     no_browser: Annotated[bool, option("--no-browser", panel=_SERVER, text="Only print the address.")] = False,
     weights: Weights = "auto",
     device: Device = "auto",
+    threads: Threads = None,  # by its callback
     precision: Arithmetic = Precision.auto,
     size: Size = 480,
 ) -> None:

@@ -11,7 +11,18 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from mgseg.cli import console
-from mgseg.cli.options import Arithmetic, Device, Flip, MemoryEvery, MemorySize, Precision, Size, Weights, option
+from mgseg.cli.options import (
+    Arithmetic,
+    Device,
+    Flip,
+    MemoryEvery,
+    MemorySize,
+    Precision,
+    Size,
+    Threads,
+    Weights,
+    option,
+)
 
 if TYPE_CHECKING:
     from mgseg.evaluation.report import Report
@@ -74,6 +85,7 @@ def evaluate(
     ] = None,
     weights: Weights = "auto",
     device: Device = "auto",
+    threads: Threads = None,  # by its callback
     precision: Arithmetic = Precision.auto,
     size: Size = 480,
     memory_every: MemoryEvery = 5,

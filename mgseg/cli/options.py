@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mgseg.cli import console
+from mgseg.cli.threads import use_threads
 
 if TYPE_CHECKING:
     from mgseg.network import Network
@@ -29,6 +30,17 @@ def option(*names: str, panel: str, text: str, **more: Any) -> Any:
 
 
 Weights = Annotated[str, option("--weights", panel=_NETWORK, text="A name from `mgseg weights list`, or a file.")]
+Threads = Annotated[
+    int | None,
+    option(
+        "--threads",
+        panel=_NETWORK,
+        text="Number of CPU threads that compute.",
+        min=1,
+        callback=use_threads,
+        show_default="one for each core",
+    ),
+]
 Device = Annotated[str, option("--device", panel=_NETWORK, text="auto, cpu, cuda, cuda:N or mps.")]
 Arithmetic = Annotated[
     Precision,

@@ -17,6 +17,7 @@ from mgseg.cli.options import (
     MemorySize,
     Precision,
     Size,
+    Threads,
     Weights,
     find_network,
     option,
@@ -218,6 +219,7 @@ def segment(
     ] = False,
     weights: Weights = "auto",
     device: Device = "auto",
+    threads: Threads = None,  # by its callback
     precision: Arithmetic = Precision.auto,
     size: Size = 480,
     memory_every: MemoryEvery = 5,

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from mgseg.cli import console
-from mgseg.cli.options import option
+from mgseg.cli.options import Threads, option
 
 
 class Stage(StrEnum):
@@ -154,6 +154,7 @@ def train(
     ] = 1000,
     seed: Annotated[int, option("--seed", panel=_RUN, text="Seed of all random numbers.", min=0)] = 0,
     device: Annotated[str, option("--device", panel=_RUN, text="auto, cpu, cuda, cuda:N or mps.")] = "auto",
+    threads: Threads = None,  # by its callback
     precision: Annotated[
         Precision, option("--precision", panel=_RUN, text="Numeric precision of the network.")
     ] = Precision.float32,

@@ -1,0 +1,29 @@
+"""How the process uses the CPUs. torch reads this from the environment when it is imported, so it is set before.
+
+Only the command does this: a library must not change the process of the program that uses it.
+"""
+
+import os
+import sys
+
+# How often a thread that has nothing to do looks again before it sleeps. GNU's OpenMP, which torch's packages for Linux
+# bring, looks 300,000 times: where another program has one of the CPUs, nearly all time goes into that. With much fewer
+# the threads sleep between two layers, and waking them takes longer than the layers. docs/speed.md has figures.
+_SPINS = "6000"
+
+
+def sleep_soon() -> None:
+    """Let threads without work give their CPU to other programs soon, unless the environment says how they wait."""
+    if not {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"} & os.environ.keys():
+        os.environ["GOMP_SPINCOUNT"] = _SPINS
+
+
+def use_threads(count: int | None) -> int | None:
+    """Compute with `count` threads, here and in the processes that this one starts; None leaves it to torch."""
+    if count is None:
+        return None
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ[name] = str(count)
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(count)
+    return count

@@ -1,5 +1,5 @@
-"""labelme: a JSON file for each frame. Lossless in what counts: an object with holes is written as a mask, others as
-polygons, one a part, that share a group_id.
+"""labelme: a JSON file for each frame. An object with holes, or with parts of a line's width, is written as a mask,
+which is lossless; others as polygons, one a part, that share a group_id.
 
 Source: labelme's own files, version 5.
 """
@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from mgseg.annotations.frames import AnnotationWriter, Clip, LabelledFrame, LabelledObject
-from mgseg.annotations.shapes import Mask, box_of, check_polygon, fill, trace
+from mgseg.annotations.shapes import Mask, Ring, box_of, check_polygon, trace_centres
 from mgseg.errors import InputError
 from mgseg.files.whole_file import make_folder, write_whole
 
@@ -48,13 +48,13 @@ class LabelmeWriter(AnnotationWriter):
 
     def _shapes(self, object_id: int, pixels: Mask) -> list[dict[str, Any]]:
         common = {"label": self.clip.label(object_id), "group_id": object_id, "description": "", "flags": {}}
-        parts = trace(pixels)
-        if any(part.holes for part in parts):
+        rings = trace_centres(pixels)
+        if rings is None:
             left, top, width, height = box_of(pixels) or (0, 0, 0, 0)
             points = [[left, top], [left + width - 1, top + height - 1]]
             packed = _pack(pixels[top : top + height, left : left + width])
             return [common | {"shape_type": "mask", "points": points, "mask": packed}]
-        return [common | {"shape_type": "polygon", "points": part.outline.tolist(), "mask": None} for part in parts]
+        return [common | {"shape_type": "polygon", "points": ring.tolist(), "mask": None} for ring in rings]
 
     def finish(self) -> None:
         """All files are there."""
@@ -84,7 +84,7 @@ def read_labelme(path: Path) -> LabelledFrame:
 def _pixels(shape: dict[str, Any], size: tuple[int, int], where: str) -> Mask:
     kind, points = shape.get("shape_type", "polygon"), shape["points"]
     if kind == "polygon":
-        return fill([check_polygon(points, where)], size)
+        return _fill(check_polygon(points, where), size)
     result = np.zeros(size, bool)
     (x0, y0), (x1, y1) = points[0], points[1]
     if kind == "mask":
@@ -100,6 +100,13 @@ def _pixels(shape: dict[str, Any], size: tuple[int, int], where: str) -> Mask:
     else:
         raise InputError(f"{where} is a {kind}, which has no area", "polygon, mask, rectangle and circle can be read")
     return result
+
+
+def _fill(ring: Ring, size: tuple[int, int]) -> Mask:
+    """Fill a polygon as labelme does: whole numbers are the centres of pixels, and the outline belongs to it."""
+    picture = Image.new("1", (size[1], size[0]))
+    ImageDraw.Draw(picture).polygon([(x, y) for x, y in ring], fill=1, outline=1)
+    return np.asarray(picture)
 
 
 def _pack(pixels: Mask) -> str:

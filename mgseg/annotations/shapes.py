@@ -47,6 +47,19 @@ def trace(mask: Mask, tolerance: float = TOLERANCE) -> list[Part]:
     return sorted((part for part in parts.values() if len(part.outline) > 2), key=lambda part: -area_of(part.outline))
 
 
+def trace_centres(mask: Mask, tolerance: float = TOLERANCE) -> list[Ring] | None:
+    """Trace the outlines of a mask through the centres of its outermost pixels, for tools that fill them so.
+
+    Returns:
+        A ring for each part; None where that cannot say the mask: it has holes, or parts without three corners.
+    """
+    cv2 = _import("cv2", "OpenCV")
+    contours, tree = cv2.findContours(mask.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+    rings = [_simplify(contour[:, 0].astype(np.int32), tolerance) for contour in contours]
+    has_holes = any(parent >= 0 for *_, parent in (tree[0] if tree is not None else ()))
+    return None if has_holes or any(len(ring) < 3 for ring in rings) else rings
+
+
 def _simplify(corners: NDArray[np.int32], tolerance: float) -> Ring:
     cv2 = _import("cv2", "OpenCV")
     moved = np.any(corners != np.roll(corners, 1, 0), axis=1)

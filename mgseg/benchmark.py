@@ -84,7 +84,7 @@ def parse_size(text: str) -> tuple[int, int]:
 
 
 def random_weights(text: str, folder: Path) -> Path:
-    """Write random, reproducible weights of "random:resnet50" or "random:lite" into a folder, and return the file."""
+    """Write random, reproducible weights of a preset, such as "random:lite", into a folder, and return the file."""
     name = text.removeprefix(RANDOM)
     if name not in PRESETS:
         raise InputError(f"no network {name!r}", f"random weights: {', '.join(RANDOM + p for p in PRESETS)}")

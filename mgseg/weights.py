@@ -242,9 +242,11 @@ def load_trunk(model: MotionGuidedSTM, weights: Mapping[str, Any], source: str) 
         try:
             trunk.load_state_dict({name: weights[_torchvision_name(trunk, name)] for name in trunk.state_dict()})
         except (KeyError, RuntimeError) as error:
-            raise WeightsError(f"{source} does not fit a {model.config.trunk} trunk: {error}") from error
+            hint = f"torchvision calls its weights {trunk.spec.imagenet_weights}"
+            raise WeightsError(f"{source} does not fit a {model.config.trunk} trunk: {error}", hint) from error
 
 
 def _torchvision_name(trunk: Trunk, name: str) -> str:
-    prefix = next(p for p in trunk.torchvision_names if name.startswith(p + "."))
-    return trunk.torchvision_names[prefix] + name[len(prefix) :]
+    names = trunk.spec.torchvision_names
+    prefix = next(p for p in names if name.startswith(p + "."))
+    return names[prefix] + name[len(prefix) :]

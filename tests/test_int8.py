@@ -18,6 +18,7 @@ from mgseg.errors import DeviceError, InputError
 from mgseg.model.fast.int8 import Int8Conv2d
 from mgseg.model.fast.prepare import prepare_for_inference
 from mgseg.model.network import ModelConfig, MotionGuidedSTM
+from mgseg.model.trunks import TRUNKS
 from mgseg.weights import load_network, weights_folder
 
 needs_int8 = pytest.mark.skipif(not has_int8(), reason="this CPU does not multiply 8-bit integers faster than floats")
@@ -82,7 +83,7 @@ def test_numbers_that_are_not_finite_end_no_run(wild: float) -> None:
 
 
 @needs_int8
-@pytest.mark.parametrize("trunk", ["resnet50", "mobilenet_v2"])
+@pytest.mark.parametrize("trunk", TRUNKS)
 def test_both_networks_change_by_rounding_alone(trunk: str) -> None:
     torch.manual_seed(0)
     config = ModelConfig(trunk=trunk, key_dim=16, value_dim=32, decoder_dim=32)
@@ -91,14 +92,14 @@ def test_both_networks_change_by_rounding_alone(trunk: str) -> None:
     prepare_for_inference(plain)
     prepare_for_inference(ours, int8=True)
     taken = [module for module in ours.modules() if isinstance(module, Int8Conv2d)]
-    assert len(taken) > (40 if trunk == "resnet50" else 10)
+    assert len(taken) > (10 if TRUNKS[trunk].in_float32 else 20)
     image, masks = torch.rand(1, 3, 64, 96), torch.zeros(1, 2, 64, 96)
     masks[:, 0, 10:40, 10:40] = masks[:, 1, 20:60, 50:90] = 1
     with torch.inference_mode():
         (key, value), (exact_key, exact_value) = (model.encode_memory(image, masks) for model in (ours, plain))
         assert 0 < relative_error(value, exact_value.double()) < 0.1
         assert relative_error(key, exact_key.double()) < 0.1
-        assert key.equal(exact_key) == ours.memory_encoder.trunk.in_float32  # what keys see may be rounded
+        assert key.equal(exact_key) == ours.memory_encoder.trunk.spec.in_float32  # what keys see may be rounded
         query, exact_query = ours.encode_query(image), plain.encode_query(image)
         readout = torch.randn(1, 2, 32, 4, 6)
         found, exact = ours.decode(query, readout), plain.decode(exact_query, readout)

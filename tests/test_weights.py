@@ -14,6 +14,7 @@ from mgseg import weights
 from mgseg.cli.options import Precision, find_network
 from mgseg.errors import OutputError, WeightsError
 from mgseg.model.network import ModelConfig, MotionGuidedSTM
+from mgseg.model.trunks import TRUNKS
 from mgseg.network import Network
 from mgseg.segment.segmenter import Segmenter, SegmenterOptions
 from mgseg.stm_import import import_stm
@@ -191,21 +192,21 @@ def test_a_checkpoint_that_is_not_stm_s_is_not_imported(file, tmp_path):
     assert not (tmp_path / "out.pth").exists()
 
 
-@pytest.mark.parametrize("trunk", ["mobilenet_v2", "resnet50"])
-def test_imagenet_trunks_load_under_torchvision_s_names(trunk):
-    import torchvision
+@pytest.mark.parametrize("trunk", TRUNKS)
+def test_imagenet_trunks_load_under_torchvision_s_names_and_are_torchvision_s_to_the_bit(trunk):
+    from torchvision.models import get_model, get_weight
+    from torchvision.models.feature_extraction import create_feature_extractor
 
-    net = getattr(torchvision.models, trunk)(weights=None).eval()
+    spec = TRUNKS[trunk]
+    assert get_weight(spec.imagenet_weights).meta["categories"]  # there are such weights
+    net = get_model(spec.imagenet_weights.partition("_Weights")[0], weights=None).eval()
     model = MotionGuidedSTM(ModelConfig(trunk=trunk, key_dim=4, value_dim=4, decoder_dim=4)).eval()
     weights.load_trunk(model, net.state_dict(), "imagenet.pth")
     image = torch.rand(1, 3, 64, 64)
     with torch.inference_mode():
         ours = model.query_encoder(image).feat16
-        if trunk == "resnet50":
-            x = net.maxpool(net.relu(net.bn1(net.conv1(image))))
-            theirs = net.layer3(net.layer2(net.layer1(x)))
-        else:
-            theirs = net.features[:14](image)
-    assert torch.equal(ours, theirs)
-    with pytest.raises(WeightsError, match="does not fit"):
+        theirs = create_feature_extractor(net, {list(spec.torchvision_names.values())[-1]: "feat16"})(image)
+    assert torch.equal(ours, theirs["feat16"])
+    with pytest.raises(WeightsError, match="does not fit") as caught:
         weights.load_trunk(model, {"conv1.weight": torch.zeros(3)}, "wrong.pth")
+    assert spec.imagenet_weights in caught.value.hint

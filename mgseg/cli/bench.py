@@ -17,7 +17,9 @@ NETWORK, MEASURE = "Network", "Measurement"
 def bench(
     weights: Annotated[
         str,
-        typer.Option(help="A name, a file, or random:resnet50, random:lite.", rich_help_panel=NETWORK),
+        typer.Option(
+            help="A name, a file, or random:NAME of a network of `mgseg train --model`.", rich_help_panel=NETWORK
+        ),
     ] = "auto",
     device: Device = "auto",
     threads: Threads = None,  # by its callback

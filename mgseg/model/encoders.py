@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mgseg.model.trunks import mobilenet_v2, resnet50
+from mgseg.model.trunks import TRUNKS
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -29,43 +29,25 @@ class Trunk(nn.Module):
     """An ImageNet network to stride 16, split so that something can be added to the stem's convolution.
 
     Args:
-        name: "resnet50" or "mobilenet_v2".
+        name: of `TRUNKS`.
         stride_in_1x1: ResNet only: the stride of a stage's first block is in its 1x1 convolution ("v1", He et
             al.) instead of its 3x3 convolution ("v1.5", torchvision).
 
     Attributes:
-        in_float32: the arithmetic stays in float32 where half precision or int8 is asked for. MobileNet's few channels
-            differ so much in scale that either is too coarse for all of them: half precision there moves the masks
-            five times as far as in all the rest.
+        spec: what is known of it.
         channels: channel counts of the maps at stride 4, 8 and 16.
-        torchvision_names: our module name -> torchvision's, for loading ImageNet weights.
     """
 
     def __init__(self, name: str, stride_in_1x1: bool = False) -> None:
         super().__init__()
-        self.in_float32 = name == "mobilenet_v2"
-        if name == "resnet50":
-            network = resnet50(stride_in_1x1)
-            self.torchvision_names = {
-                "stem": "conv1",
-                "after_stem.0": "bn1",
-                "stage4": "layer1",
-                "stage8": "layer2",
-                "stage16": "layer3",
-            }
-        elif name == "mobilenet_v2":
-            network = mobilenet_v2()
-            self.torchvision_names = {"stem": "features.0.0", "after_stem.0": "features.0.1"}
-            for stage, first, end in (("stage4", 1, 4), ("stage8", 4, 7), ("stage16", 7, 14)):
-                self.torchvision_names |= {f"{stage}.{i - first}": f"features.{i}" for i in range(first, end)}
-        else:
-            raise ValueError(f"unknown trunk {name!r}: expected resnet50 or mobilenet_v2")
+        self.spec = TRUNKS[name]
+        network = self.spec.build(stride_in_1x1)
         self.stem, self.after_stem, self.channels = network.stem, network.after_stem, network.channels
         self.stage4, self.stage8, self.stage16 = network.stages
 
     def arithmetic(self, device: torch.device) -> AbstractContextManager[object]:
         """What the encoder computes within."""
-        return torch.autocast(device.type, enabled=False) if self.in_float32 else nullcontext()
+        return torch.autocast(device.type, enabled=False) if self.spec.in_float32 else nullcontext()
 
     def forward(self, x: Tensor) -> Features:
         """Run the stages, on what `after_stem` makes of the stem's sum."""

@@ -17,8 +17,7 @@ from mgseg.model.decoder import Decoder, FrameTerms, soft_aggregate
 from mgseg.model.encoders import IMAGENET_MEAN, IMAGENET_STD, MemoryEncoder, QueryEncoder
 from mgseg.model.memory import CHUNK_ELEMENTS, read_memory
 from mgseg.model.motion_prior import STRIDE, MotionPrior
-
-TRUNKS = ("resnet50", "mobilenet_v2")
+from mgseg.model.trunks import TRUNKS
 
 
 @dataclass(frozen=True)
@@ -26,7 +25,7 @@ class ModelConfig:
     """The shape of a network; stands in every checkpoint, which so rebuilds its own model.
 
     Attributes:
-        trunk: "resnet50" (the paper) or "mobilenet_v2" (the light model).
+        trunk: of `TRUNKS`.
         stride_in_1x1: ResNet "v1" stride placement; published STM weights need False (torchvision's "v1.5").
         key_dim: key channels.
         value_dim: value channels.
@@ -48,10 +47,10 @@ class ModelConfig:
             raise ValueError("key_dim, value_dim and decoder_dim must be positive")
 
 
-# The paper's network, and a light one of the same method for machines without a GPU.
+# The networks that can be trained by name: one on each trunk.
 PRESETS = {
-    "resnet50": ModelConfig(),
-    "lite": ModelConfig(trunk="mobilenet_v2", key_dim=64, value_dim=256, decoder_dim=64),
+    spec.preset: ModelConfig(trunk=name, key_dim=spec.key_dim, value_dim=spec.value_dim, decoder_dim=spec.decoder_dim)
+    for name, spec in TRUNKS.items()
 }
 
 

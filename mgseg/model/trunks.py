@@ -1,10 +1,12 @@
-"""The ImageNet networks behind the encoders, to stride 16, with torchvision's names for their parts.
+"""The ImageNet networks behind the encoders, to stride 16, and `TRUNKS`, all that is known of them.
 
 Written out instead of taken from torchvision, whose import takes 166 MB and a second and a half at every start; the
 tests compare them with it to the bit.
 Source: ResNet (He et al. 2016), MobileNetV2 (Sandler et al. 2018).
 """
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from torch import Tensor, nn
@@ -19,6 +21,29 @@ class Stages(NamedTuple):
     after_stem: nn.Sequential  # begins with the stem's batch norm
     stages: list[nn.Sequential]
     channels: tuple[int, int, int]  # of the stages' maps
+
+
+@dataclass(frozen=True)
+class TrunkSpec:
+    """All that is known of a trunk.
+
+    Attributes:
+        build: makes it with random weights; takes whether its strides are in 1x1 convolutions, see `Bottleneck`.
+        torchvision_names: our module name -> torchvision's, for ImageNet weights.
+        imagenet_weights: those weights' name in torchvision's API, for `torchvision.models.get_weight`.
+        in_float32: its arithmetic stays in float32 where half precision or int8 is asked for.
+        preset: name of the network that is built on it by default.
+        key_dim, value_dim, decoder_dim: of that network, see `ModelConfig`.
+    """
+
+    build: Callable[[bool], Stages]
+    torchvision_names: dict[str, str]
+    imagenet_weights: str
+    preset: str
+    in_float32: bool = False
+    key_dim: int = 128
+    value_dim: int = 512
+    decoder_dim: int = 256
 
 
 class Bottleneck(nn.Module):
@@ -94,8 +119,8 @@ def resnet50(stride_in_1x1: bool) -> Stages:
     return _initialised(Stages(stem, after_stem, stages, (256, 512, 1024)))
 
 
-def mobilenet_v2() -> Stages:
-    """MobileNetV2 to its 13th block, with random weights."""
+def mobilenet_v2(stride_in_1x1: bool = False) -> Stages:
+    """MobileNetV2 to its 13th block, with random weights; it has no strides in 1x1 convolutions."""
     stem = nn.Conv2d(3, 32, 3, 2, padding=1, bias=False)
     after_stem = nn.Sequential(nn.BatchNorm2d(32), nn.ReLU6(inplace=True))
     blocks: list[nn.Module] = []
@@ -130,3 +155,37 @@ def _initialised(stages: Stages) -> Stages:
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
     return stages
+
+
+TRUNKS = {
+    "resnet50": TrunkSpec(
+        build=resnet50,
+        torchvision_names={
+            "stem": "conv1",
+            "after_stem.0": "bn1",
+            "stage4": "layer1",
+            "stage8": "layer2",
+            "stage16": "layer3",
+        },
+        imagenet_weights="ResNet50_Weights.IMAGENET1K_V1",
+        preset="resnet50",  # the paper's network
+    ),
+    "mobilenet_v2": TrunkSpec(
+        build=mobilenet_v2,
+        torchvision_names={
+            "stem": "features.0.0",
+            "after_stem.0": "features.0.1",
+            **{f"stage4.{i}": f"features.{i + 1}" for i in range(3)},
+            **{f"stage8.{i}": f"features.{i + 4}" for i in range(3)},
+            **{f"stage16.{i}": f"features.{i + 7}" for i in range(7)},
+        },
+        imagenet_weights="MobileNet_V2_Weights.IMAGENET1K_V1",
+        preset="lite",  # a light network of the same method, for machines without a GPU
+        # Its few channels differ so much in scale that half precision and int8 are too coarse for all of them: half
+        # precision there moves the masks five times as far as in all the rest.
+        in_float32=True,
+        key_dim=64,
+        value_dim=256,
+        decoder_dim=64,
+    ),
+}

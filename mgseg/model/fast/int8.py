@@ -25,7 +25,7 @@ def use_int8(model: MotionGuidedSTM) -> None:
     trunks that stay in float32.
     """
     for trunk in (model.query_encoder.trunk, model.memory_encoder.trunk):
-        if not trunk.in_float32:
+        if not trunk.spec.in_float32:
             for stage in (trunk.stage4, trunk.stage8, trunk.stage16):
                 _replace_convs(stage)
     for key_value in (model.query_key_value, model.memory_key_value):

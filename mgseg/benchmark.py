@@ -19,14 +19,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode, conv_flop_count
+from torch.utils.flop_counter import FlopCounterMode
 
-from mgseg.device import denormals_as_zero, has_int8
+from mgseg.device import denormals_as_zero
 from mgseg.errors import InputError
 from mgseg.files.masks import write_mask
 from mgseg.files.video import read_frames
 from mgseg.files.video_writer import VideoWriter
-from mgseg.model.fast.fused import fused_operations
+from mgseg.model.fast.counts import operation_counts
 from mgseg.model.network import PRESETS, MotionGuidedSTM
 from mgseg.model.reference import PlainSegmenter
 from mgseg.network import Network
@@ -276,20 +276,7 @@ def _now(device: torch.device) -> float:
 
 def _gflops(run: Callable[[], Any]) -> float:
     """Count the operations of `run` in 1e9, of integers too; a multiplication and its addition are two."""
-
-    def count(x: Any, weight: Any, *_: Any, out_shape: Any, **__: Any) -> int:
-        return conv_flop_count(x, weight, out_shape)
-
-    def count_onto(_: Any, *arguments: Any, out_shape: Any, **__: Any) -> int:
-        return count(*arguments, out_shape=out_shape)
-
-    def count_int8(x: Any, _scale: Any, _zero: Any, weight: Any, *_: Any, out_shape: Any, **__: Any) -> int:
-        return conv_flop_count(x, weight, out_shape)
-
-    also = dict(zip(fused_operations(), (count, count_onto), strict=False))
-    if has_int8():
-        also[torch.ops.onednn.qconv2d_pointwise] = count_int8
-    with FlopCounterMode(display=False, custom_mapping=also) as counter:
+    with FlopCounterMode(display=False, custom_mapping=operation_counts()) as counter:
         run()
     return counter.get_total_flops() / 1e9
 

@@ -12,7 +12,6 @@ import torch
 from mgseg.device import INT8, PRECISIONS, denormals_as_zero, find_device, find_precision, keep_freed_memory
 from mgseg.errors import InputError
 from mgseg.model.fast.prepare import prepare_for_inference
-from mgseg.model.fast.winograd import order_kernels
 from mgseg.model.network import ModelConfig, MotionGuidedSTM
 from mgseg.weights import AUTO, build_model, choose_weights, extra_entries, find_weights, read_checkpoint, sha256_of
 
@@ -107,12 +106,11 @@ class Network:
         assert self.path
         with denormals_as_zero():  # for the threads that torch may start here
             checkpoint = read_checkpoint(self.path)
-            model = prepare_for_inference(build_model(self.path, checkpoint), int8=self.precision == INT8)
+            model = build_model(self.path, checkpoint)
             if self.device.type == "cpu":
                 keep_freed_memory()
-                if self.dtype == torch.float32:
-                    order_kernels(model)
-            return model.to(self.device), extra_entries(checkpoint)
+            model = prepare_for_inference(model, self.device, self.dtype, int8=self.precision == INT8)
+            return model, extra_entries(checkpoint)
 
     def _set(self, **values: Any) -> None:
         vars(self).update(values)

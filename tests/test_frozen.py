@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from mgseg.model.fast import fused
+from mgseg.model.fast import convolve as fast
+from mgseg.model.fast.convolve import convolve
 from mgseg.model.fast.frozen import is_frozen
-from mgseg.model.fast.fused import convolve
 
 CONVS = {
     "pointwise": {"kernel_size": 1},
@@ -43,7 +43,7 @@ def test_equals_the_separate_steps(kind: str, activation: str, summed: bool, mon
     onto = torch.randn_like(conv(x)) if summed else None
     assert is_frozen(x, conv, norm)
     found = _results(conv, norm, x, activation, onto)
-    monkeypatch.setattr(fused, "is_frozen", lambda *_: False)
+    monkeypatch.setattr(fast, "is_frozen", lambda *_: False)
     for ours, exact in zip(found, _results(conv, norm, x, activation, onto), strict=True):
         torch.testing.assert_close(ours, exact, rtol=1e-4, atol=1e-4)
 

@@ -130,6 +130,19 @@ def test_a_module_imports_only_what_its_place_allows(file: Path) -> None:
             assert top in sys.stdlib_module_names or top in foreign, f"{file} imports {name}"
 
 
+def test_the_fast_forms_lie_behind_a_wall_with_few_doors() -> None:
+    """The network calls one function of theirs; everything else prepares a network, or counts its operations."""
+    doors = {"model": {"convolve.convolve"}}
+    others = {"prepare.prepare_for_inference", "prepare.prepare_for_training", "counts.operation_counts"}
+    for file in FILES:
+        if file.is_relative_to("model/fast"):
+            continue
+        nodes = [n for n in ast.walk(ast.parse((PACKAGE / file).read_text("utf-8"))) if isinstance(n, ast.ImportFrom)]
+        taken = {f"{node.module}.{alias.name}" for node in nodes for alias in node.names}
+        inside = {name.removeprefix("mgseg.model.fast.") for name in taken if name.startswith("mgseg.model.fast")}
+        assert inside <= doors.get(file.parts[0], others), f"{file}: {inside}"
+
+
 def _options(function: ast.FunctionDef) -> set[str]:
     """The parameters that typer turns into options or arguments, but those that act by a callback."""
     arguments = [*function.args.args, *function.args.kwonlyargs]

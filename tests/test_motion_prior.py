@@ -52,8 +52,8 @@ def test_jitter_stays_within_osmn_s_bounds_and_is_off_outside_training():
     assert (moved - still).abs().max() > 0.05
     prior = MotionPrior(4).eval()
     prior.jitter = True
-    key = torch.rand(1, 4, 10, 10)
-    assert torch.equal(prior(key, mask), prior(key, mask))
+    of_key = prior.of_key(torch.rand(1, 4, 10, 10))
+    assert torch.equal(prior(of_key, mask), prior(of_key, mask))
 
 
 def test_prior_is_w_times_gauss_plus_b_of_one_convolution():
@@ -61,7 +61,7 @@ def test_prior_is_w_times_gauss_plus_b_of_one_convolution():
     prior = MotionPrior(6).double()
     key, masks = torch.rand(2, 6, 4, 5).double(), torch.rand(2, 3, 64, 80) > 0.5
     heat = gaussian_heatmap(masks).double()
-    result = prior(key, masks)
+    result = prior(prior.of_key(key), masks)
     assert result.shape == (2, 3, 1, 4, 5)
     for i in range(3):
         w, b = prior.conv(torch.cat((key, heat[:, i : i + 1]), dim=1)).sigmoid().unbind(1)
@@ -76,7 +76,7 @@ def test_weighing_the_read_out_equals_weighing_the_map():
     model = MotionGuidedSTM(ModelConfig(trunk="mobilenet_v2", key_dim=8, value_dim=12, decoder_dim=6)).double().eval()
     key, previous = torch.rand(1, 8, 4, 6).double(), (torch.rand(1, 1, 64, 96) > 0.6).double()
     keys, values = torch.rand(1, 1, 8, 3 * 24).double() * 9, torch.rand(1, 1, 12, 3 * 24).double()
-    ours = model.read(QueryFeatures(key, None), keys, values, previous)
+    ours = model.read(QueryFeatures(key, model.motion_prior.of_key(key), None), keys, values, previous)
     plain = reference.read(
         model, key, keys[0, 0].unflatten(-1, (3, 4, 6)), values[0, 0].unflatten(-1, (3, 4, 6)), previous[0, 0]
     )

@@ -14,9 +14,8 @@ from typer.testing import CliRunner
 from mgseg.cli import app
 from mgseg.errors import MgsegError, WeightsError
 from mgseg.model.network import PRESETS, ModelConfig, MotionGuidedSTM
-from mgseg.training import imagenet
 from mgseg.training.build import TrainOptions
-from mgseg.training.imagenet import WEIGHTS, imagenet_weights
+from mgseg.training.imagenet import imagenet_weights
 from mgseg.training.start import build_model, choose_start
 from mgseg.weights import load_network, save_weights
 
@@ -127,10 +126,6 @@ def test_a_trunk_with_other_strides_than_torchvisions_is_refused() -> None:
         imagenet_weights(config)
 
 
-def test_every_trunk_has_imagenet_weights() -> None:
-    assert set(WEIGHTS) == {preset.trunk for preset in PRESETS.values()}
-
-
 def test_a_torchvision_of_another_torch_is_an_error_with_a_hint(monkeypatch: pytest.MonkeyPatch) -> None:
     class Broken:
         def find_spec(self, name: str, *_: Any) -> None:
@@ -141,7 +136,7 @@ def test_a_torchvision_of_another_torch_is_an_error_with_a_hint(monkeypatch: pyt
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setattr(sys, "meta_path", [Broken(), *sys.meta_path])
     with pytest.raises(MgsegError, match="nms does not exist") as caught:
-        imagenet._find(WEIGHTS["resnet50"])
+        imagenet_weights(tiny("resnet50"))
     assert "pip install" in str(caught.value.hint)
 
 

@@ -27,13 +27,6 @@ class Preset(StrEnum):
     crowded = "crowded"
 
 
-class Network(StrEnum):
-    """The shapes that the network comes in."""
-
-    resnet50 = "resnet50"
-    lite = "lite"
-
-
 class Precision(StrEnum):
     """Of the forward pass."""
 
@@ -100,8 +93,13 @@ def train(
         str, option("--hold-out", panel=_DATA, text="Videos to score instead of training on them: NAME,NAME.")
     ] = "",
     model: Annotated[
-        Network | None,
-        option("--model", panel=_MODEL, text="The network.", show_default="that of the weights to start from"),
+        str | None,
+        option(
+            "--model",
+            panel=_MODEL,
+            text="The network: lite, resnet50, or another that a wrong name lists.",
+            show_default="that of the weights to start from",
+        ),
     ] = None,
     init: Annotated[
         str | None,
@@ -185,7 +183,7 @@ def train(
         stills=tuple(static or ()),
         clips=tuple(clips or ()),
         data=data,
-        model=model.value if model else None,
+        model=model,
         motion_prior=motion_prior,
         init=init,
         trunk=trunk,

@@ -12,8 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mgseg.model.encoders import add_to_objects
-from mgseg.model.fast.fused import convolve
-from mgseg.model.fast.winograd import WinogradConv2d, conv3x3
+from mgseg.model.fast.convolve import convolve
 
 HALVED_FROM = 4 * 2**20  # numbers of a map; 16 MB
 EPSILON = 1e-7  # probabilities are clamped to [EPSILON, 1 - EPSILON] before the logit (STM)
@@ -33,8 +32,6 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, D, h, w) to the same shape; in inference `x` may serve as the result's storage."""
-        if isinstance(self.conv1, WinogradConv2d) and isinstance(self.conv2, WinogradConv2d):
-            return self.conv2(self.conv1(x, rectify=True), rectify=True, onto=x)
         return convolve(convolve(F.relu(x), self.conv1, activation="relu"), self.conv2, onto=x)
 
 
@@ -71,11 +68,11 @@ class JoiningConv2d(nn.Conv2d):
 
     def of_first(self, x: Tensor) -> Tensor:
         """Convolve the first map (B, C, h, w), without the bias."""
-        return conv3x3(x, self.weight[:, : x.shape[1]])
+        return F.conv2d(x, self.weight[:, : x.shape[1]], padding=1)
 
     def of_second(self, x: Tensor) -> Tensor:
         """Convolve the second map (B, C, h, w), with the bias."""
-        return conv3x3(x, self.weight[:, -x.shape[1] :], self.bias)
+        return F.conv2d(x, self.weight[:, -x.shape[1] :], self.bias, padding=1)
 
 
 class FrameTerms(NamedTuple):

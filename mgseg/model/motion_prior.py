@@ -81,22 +81,30 @@ class MotionPrior(nn.Module):
         self.conv = nn.Conv2d(key_dim + 1, 2, 3, padding=1)
         self.jitter = False  # in training mode only; the training stage says whether
 
-    def forward(self, key: Tensor, masks: Tensor) -> Tensor:
-        """Compute the prior.
-
-        The convolution is linear: its part of the key runs once and not once an object.
+    def of_key(self, key: Tensor) -> Tensor:
+        """Return the key's part of the convolution, which is linear: once a frame, for all of its objects.
 
         Args:
             key: float (B, C, h, w), the current frame's key.
+
+        Returns:
+            float (B, 2, h, w).
+        """
+        return F.conv2d(key, self.conv.weight[:, :-1], self.conv.bias, padding=1)
+
+    def forward(self, of_key: Tensor, masks: Tensor) -> Tensor:
+        """Compute the prior.
+
+        Args:
+            of_key: float (B, 2, h, w), of the current frame.
             masks: hard masks of the previous frame, (B, N, H, W).
 
         Returns:
             float (B, N, 1, h, w).
         """
-        heat = gaussian_heatmap(masks, jitter=self.jitter and self.training).to(key.dtype)
-        weight = self.conv.weight
-        of_key = F.conv2d(key, weight[:, :-1], self.conv.bias, padding=1)  # (B, 2, h, w)
-        of_heat = F.conv2d(heat.flatten(0, 1).unsqueeze(1), weight[:, -1:], padding=1)  # (B * N, 2, h, w)
+        heat = gaussian_heatmap(masks, jitter=self.jitter and self.training).to(of_key.dtype)
+        planes = heat.flatten(0, 1).unsqueeze(1)
+        of_heat = F.conv2d(planes, self.conv.weight[:, -1:], padding=1)  # (B * N, 2, h, w)
         logits = of_key.unsqueeze(1) + of_heat.unflatten(0, heat.shape[:2])  # (B, N, 2, h, w)
         w, b = logits.sigmoid().split(1, dim=2)
         return w * heat.unsqueeze(2) + b

@@ -58,6 +58,7 @@ class QueryFeatures(NamedTuple):
     """The current frame, encoded once for all its objects."""
 
     key: Tensor  # (B, Ck, h, w)
+    prior: Tensor | None  # (B, 2, h, w), the key's part of the motion prior
     terms: FrameTerms
 
 
@@ -124,7 +125,8 @@ class MotionGuidedSTM(nn.Module):
         skip4 = self.decoder.refine4.conv(feat4)
         del feat4
         skip4 = self.decoder.refine4.skip_block(skip4)
-        return QueryFeatures(key, self.decoder.frame_terms(value, skip8, skip4))
+        prior = self.motion_prior.of_key(key) if self.motion_prior else None
+        return QueryFeatures(key, prior, self.decoder.frame_terms(value, skip8, skip4))
 
     def memory_stem(self, image: Tensor) -> Tensor:
         """Return what the memory encoder makes of `image` (B, 3, H, W) in [0, 1] before it sees masks."""
@@ -173,7 +175,7 @@ class MotionGuidedSTM(nn.Module):
         readout = read_memory(query.key, keys, values, max_elements)
         if self.motion_prior is None:
             return readout
-        return readout * self.motion_prior(query.key, previous)
+        return readout * self.motion_prior(query.prior, previous)
 
     def decode(self, query: QueryFeatures, readout: Tensor) -> Tensor:
         """Decode the read-out (B, N, Cv, h, w) to the logits of the objects' probabilities (B, N, H, W)."""

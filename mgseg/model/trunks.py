@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from mgseg.model.fast.fused import convolve
+from mgseg.model.fast.convolve import convolve
 
 
 class Stages(NamedTuple):
@@ -30,7 +30,8 @@ class TrunkSpec:
     Attributes:
         build: makes it with random weights; takes whether its strides are in 1x1 convolutions, see `Bottleneck`.
         torchvision_names: our module name -> torchvision's, for ImageNet weights.
-        imagenet_weights: those weights' name in torchvision's API, for `torchvision.models.get_weight`.
+        imagenet_weights: those weights' name for `torchvision.models.get_weight`: the first that torchvision had,
+            which STM and its followers started from.
         in_float32: its arithmetic stays in float32 where half precision or int8 is asked for.
         preset: name of the network that is built on it by default.
         key_dim, value_dim, decoder_dim: of that network, see `ModelConfig`.

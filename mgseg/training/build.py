@@ -31,7 +31,7 @@ class TrainOptions:
         stills: folders of still pictures, each one dataset or a folder of several.
         clips: datasets of clips as "NAME=FOLDER" or a folder, see `catalog.find_training_split`.
         data: folder of datasets, in which data are looked for where neither `stills` nor `clips` names any.
-        model: "resnet50" or "lite"; None: that of the weights to start from, "resnet50" without any.
+        model: of `PRESETS`; None: that of the weights to start from, "resnet50" without any.
         motion_prior: False trains plain STM; `init` may have been trained either way.
         stride_in_1x1: the trunk of a network without `init` is ResNet "v1"; see ModelConfig.
         init: weights to start from: a file, a released name, "random", or None, see `start.choose_start`.

@@ -9,9 +9,7 @@ from torch import Tensor
 
 from mgseg.errors import MgsegError, WeightsError
 from mgseg.model.network import ModelConfig
-
-# By trunk. The first of torchvision's, which STM and its followers started from, not their later recipes.
-WEIGHTS = {"resnet50": "ResNet50_Weights.IMAGENET1K_V1", "mobilenet_v2": "MobileNet_V2_Weights.IMAGENET1K_V1"}
+from mgseg.model.trunks import TRUNKS
 
 
 def imagenet_weights(config: ModelConfig) -> tuple[dict[str, Tensor], str]:
@@ -27,7 +25,7 @@ def imagenet_weights(config: ModelConfig) -> tuple[dict[str, Tensor], str]:
     if config.stride_in_1x1:
         hint = "start from torchvision's with --init random, or name a file of ResNet v1 weights by --trunk"
         raise WeightsError("torchvision's ResNet-50 has its strides in 3x3 convolutions, this one in 1x1", hint)
-    weights = _find(WEIGHTS[config.trunk])
+    weights = _find(TRUNKS[config.trunk].imagenet_weights)
     file = Path(torch.hub.get_dir()) / "checkpoints" / Path(weights.url).name
     try:
         return weights.get_state_dict(progress=False, check_hash=True), str(file)

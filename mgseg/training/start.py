@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from mgseg.errors import MgsegError, WeightsError
-from mgseg.model.fast.winograd import use_winograd
+from mgseg.model.fast.prepare import prepare_for_training
 from mgseg.model.network import PRESETS, ModelConfig, MotionGuidedSTM
 from mgseg.training.build import TrainOptions
 from mgseg.training.imagenet import imagenet_weights
@@ -81,7 +81,7 @@ def build_model(start: Start, options: TrainOptions, device: torch.device) -> Mo
         load_trunk(model, *imagenet_weights(model.config))
     elif options.trunk:
         load_trunk(model, read_tensors(Path(options.trunk)), options.trunk)
-    return _for_training(model, device)
+    return prepare_for_training(model, device)
 
 
 def rebuild_model(
@@ -98,7 +98,7 @@ def rebuild_model(
         wanted = "--motion-prior" if before.motion_prior else "--no-motion-prior"
         raise MgsegError(f"{checkpoint} cannot be resumed: its network is another", f"it was begun with {wanted}")
     torch.manual_seed(options.seed)
-    return _for_training(MotionGuidedSTM(before), device)
+    return prepare_for_training(MotionGuidedSTM(before), device)
 
 
 def _check_model(what: str, config: ModelConfig, options: TrainOptions) -> None:
@@ -108,8 +108,3 @@ def _check_model(what: str, config: ModelConfig, options: TrainOptions) -> None:
             f"{what}: its network is {found}, --model asks for {options.model}",
             "leave out --model, or name other weights by --init or another folder by --out",
         )
-
-
-def _for_training(model: MotionGuidedSTM, device: torch.device) -> MotionGuidedSTM:
-    use_winograd(model)
-    return model.to(device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]

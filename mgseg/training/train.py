@@ -17,6 +17,7 @@ import torch
 from mgseg.device import denormals_as_zero
 from mgseg.distributed import Processes, join
 from mgseg.errors import MgsegError, OutputError
+from mgseg.model.network import PRESETS
 from mgseg.segment.segmenter import SegmenterOptions
 from mgseg.training.batches import Drawing, StepPlan, plan_step
 from mgseg.training.build import Sources, TrainOptions, build_sources, count_workers
@@ -261,6 +262,8 @@ class _Run:
 
 def _check(config: StageConfig, options: TrainOptions, processes: Processes) -> None:
     """Refuse what cannot work before anything is loaded."""
+    if options.model and options.model not in PRESETS:
+        raise MgsegError(f"there is no network {options.model!r}", f"--model takes {', '.join(PRESETS)}")
     if any(batch % processes.world_size for batch in config.batch_size.values):
         batches = ", ".join(f"{batch:g}" for batch in config.batch_size.values)
         problem = f"a batch of {batches} cannot be shared out evenly over {processes.world_size} processes"

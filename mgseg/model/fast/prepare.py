@@ -1,4 +1,7 @@
-"""A network made ready for inference: the same function in fewer passes over memory."""
+"""A network made ready for inference or for training: the same function in fewer passes over memory.
+
+The rest of mgseg knows the fast forms by this module alone, and the network by `convolve` alone.
+"""
 
 import torch
 from torch import nn
@@ -6,20 +9,39 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from mgseg.model.encoders import MemoryEncoder
 from mgseg.model.fast.int8 import use_int8
-from mgseg.model.fast.winograd import use_winograd
+from mgseg.model.fast.winograd import order_kernels, use_winograd
 from mgseg.model.network import MotionGuidedSTM
 
 
-def prepare_for_inference(model: MotionGuidedSTM, int8: bool = False) -> MotionGuidedSTM:
+def prepare_for_inference(
+    model: MotionGuidedSTM,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+    *,
+    int8: bool = False,
+) -> MotionGuidedSTM:
     """Fold the batch norms of `model`, in place, put channels last and let convolutions take the fastest way.
 
-    With `int8`, which changes its function a little, most of them take 8-bit integers (see `model.int8`).
+    Args:
+        model: in evaluation mode.
+        device: to which it is moved.
+        dtype: of the arithmetic that it is for.
+        int8: let most convolutions take 8-bit integers, which changes the results a little (see `fast.int8`).
     """
     fold_batch_norm(model)
     if int8:
         use_int8(model)
     use_winograd(model)
-    return model.to(memory_format=torch.channels_last)
+    model = model.to(memory_format=torch.channels_last)
+    if torch.device(device).type == "cpu" and dtype == torch.float32:
+        order_kernels(model)
+    return model.to(device)
+
+
+def prepare_for_training(model: MotionGuidedSTM, device: torch.device | str = "cpu") -> MotionGuidedSTM:
+    """Move `model` to a device, put channels last, let wide convolutions take the fastest way; in training mode."""
+    use_winograd(model)
+    return model.to(device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
 
 
 @torch.no_grad()

@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mgseg.model.decoder import JoiningConv2d, ResidualBlock
+
 _OUT, _IN, _KERNEL = 4, 6, 3  # sides of a tile of the output, of the input it depends on, of the kernel
 _POINTS = (0.0, 0.75, -0.75, 1.5, -1.5)  # and infinity
 _TILES = 108  # worked on at a time, so that they stay in the cache
@@ -30,8 +32,12 @@ def use_winograd(module: nn.Module) -> None:
     for name, child in list(module.named_children()):
         if type(child) is nn.Conv2d and _is_wide_3x3(child):
             setattr(module, name, WinogradConv2d(child))
+        elif type(child) is JoiningConv2d:
+            setattr(module, name, WinogradJoiningConv2d(child))
         else:
             use_winograd(child)
+            if type(child) is ResidualBlock and isinstance(child.conv1, WinogradConv2d):
+                setattr(module, name, WinogradResidualBlock(child))
 
 
 def order_kernels(module: nn.Module) -> None:
@@ -78,6 +84,36 @@ class WinogradConv2d(nn.Conv2d):
     def forward(self, x: Tensor, rectify: bool = False, onto: Tensor | None = None) -> Tensor:
         """Convolve (B, C, H, W) to (B, D, H, W); see `conv3x3`."""
         return conv3x3(x, self.weight, self.bias, rectify=rectify, onto=onto)
+
+
+class WinogradResidualBlock(ResidualBlock):
+    """A residual block of wide convolutions: neither relu makes a map of its own."""
+
+    def __init__(self, block: ResidualBlock) -> None:
+        nn.Module.__init__(self)
+        self.conv1, self.conv2 = block.conv1, block.conv2
+        self.train(block.training)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """As `ResidualBlock`."""
+        return self.conv2(self.conv1(x, rectify=True), rectify=True, onto=x)
+
+
+class WinogradJoiningConv2d(JoiningConv2d):
+    """A joining convolution that takes over the parameters of another one and computes by `conv3x3`."""
+
+    def __init__(self, conv: JoiningConv2d) -> None:
+        nn.Conv2d.__init__(self, conv.in_channels, conv.out_channels, 3, padding=1, bias=False, device="meta")
+        self.weight, self.bias = conv.weight, conv.bias
+        self.train(conv.training)
+
+    def of_first(self, x: Tensor) -> Tensor:
+        """As `JoiningConv2d`."""
+        return conv3x3(x, self.weight[:, : x.shape[1]])
+
+    def of_second(self, x: Tensor) -> Tensor:
+        """As `JoiningConv2d`."""
+        return conv3x3(x, self.weight[:, -x.shape[1] :], self.bias)
 
 
 def _is_wide_3x3(conv: nn.Conv2d) -> bool:

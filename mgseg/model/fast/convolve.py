@@ -1,8 +1,8 @@
-"""Convolution, batch norm, sum and relu as one step, which a CPU in inference takes in one pass over memory.
+"""`convolve`, the one function by which the network knows its fast forms: convolution, norm, sum and relu as one step.
 
-The fused operation is oneDNN's, which torch carries for its compiler, and equals the separate steps to the bit. Those
-are taken everywhere else: in training (but see `frozen`), on other devices, in other precisions, by convolutions of
-another kind.
+On a CPU in inference it is oneDNN's fused operation, which torch carries for its compiler, in one pass over memory and
+equal to the separate steps to the bit; in training see `frozen`. The separate steps are taken everywhere else: on other
+devices, in other precisions, by convolutions of another kind.
 """
 
 from math import inf

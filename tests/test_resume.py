@@ -8,10 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+import mgseg.segment.segmenter
 from mgseg.errors import OutputError
 from mgseg.files.masks import read_index_map, write_mask
 from mgseg.files.pictures import read_note
 from mgseg.files.video import read_frames
+from mgseg.model.memory import MemoryBank
 from mgseg.outputs.table import Outputs
 from mgseg.segment.clip import SegmentResult, Span, segment_clip
 from mgseg.segment.segmenter import Segmenter, SegmenterOptions
@@ -61,25 +63,36 @@ def test_with_nothing_but_given_masks_done_the_result_is_that_of_an_unbroken_run
 
 
 @pytest.mark.parametrize("stop", range(1, 8))
-def test_the_memory_holds_the_same_frames_as_in_an_unbroken_run(tiny_network: Any, clip: Made, stop: int) -> None:
+def test_the_memory_holds_the_same_frames_as_in_an_unbroken_run(
+    tiny_network: Any, clip: Made, monkeypatch: pytest.MonkeyPatch, stop: int
+) -> None:
+    made: list[MemoryBank] = []
+
+    def make(*rule: int) -> MemoryBank:
+        made.append(MemoryBank(*rule))
+        return made[-1]
+
+    monkeypatch.setattr(mgseg.segment.segmenter, "MemoryBank", make)
     frames = [frame.image for frame in read_frames(clip.path)]
     first = np.where(clip.masks[0] == 1, 1, 0).astype(np.uint8)
     later = {3: np.where(clip.masks[3] == 2, 2, 0).astype(np.uint8)}
-    unbroken, resumed = (Segmenter(tiny_network, EVERY_SECOND) for _ in range(2))
+    unbroken = Segmenter(tiny_network, EVERY_SECOND)
     masks = [unbroken.start(frames[0], first)]
+    masks += [unbroken.step(frames[number], later.get(number)) for number in range(1, 8)]
+    expected = list(made)
+    made.clear()
+    resumed = Segmenter(tiny_network, EVERY_SECOND)
     resumed.start(frames[0], first)
-    for number in range(1, 8):
-        masks.append(unbroken.step(frames[number], later.get(number)))
-        if number < stop:
-            assert (resumed.recall(frames[number], masks[number], later.get(number)) == masks[number]).all()
-        else:
-            resumed.step(frames[number], later.get(number))
+    for number in range(1, stop):
+        assert (resumed.recall(frames[number], masks[number], later.get(number)) == masks[number]).all()
+    for number in range(stop, 8):
+        resumed.step(frames[number], later.get(number))
     assert resumed.object_ids == unbroken.object_ids == (1, 2)
-    for ours, theirs in zip(resumed._objects, unbroken._objects, strict=True):
-        assert (ours.bank.given, ours.bank.kept) == (theirs.bank.given, theirs.bank.kept)
-        assert set(ours.bank._slots) == set(theirs.bank._slots)
-    assert resumed._last is not None
-    assert resumed._last.number == 7
+    assert len(made) == len(expected) == 2
+    for ours, theirs in zip(made, expected, strict=True):
+        assert (ours.given, ours.kept) == (theirs.given, theirs.kept)
+        assert [number in ours for number in range(9)] == [number in theirs for number in range(9)]
+        assert len(ours) == len(theirs)
 
 
 def test_a_torn_mask_is_made_again_and_parts_go(run: Run, tmp_path: Path) -> None:

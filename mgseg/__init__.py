@@ -5,6 +5,8 @@ Public names load on first use, so that `import mgseg` and `mgseg --help` do not
 
 from typing import TYPE_CHECKING
 
+__version__ = "0.1.0"  # the one place: the package's metadata are made from it
+
 if TYPE_CHECKING:
     from mgseg.errors import MgsegError
     from mgseg.files.masks import read_mask, write_mask
@@ -15,8 +17,6 @@ if TYPE_CHECKING:
     from mgseg.outputs.table import Outputs
     from mgseg.segment.clip import Span, segment_clip
     from mgseg.segment.segmenter import Segmenter, SegmenterOptions
-
-    __version__: str
 
 __all__ = [
     "Alpha",
@@ -51,19 +51,11 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> object:
-    if name == "__version__":
-        from importlib.metadata import PackageNotFoundError, version
-
-        try:
-            value: object = version("mgseg")
-        except PackageNotFoundError:  # run from a checkout that was never installed
-            value = "unknown"
-    elif name in _HOMES:
-        from importlib import import_module
-
-        value = getattr(import_module(_HOMES[name]), name)
-    else:
+    if name not in _HOMES:
         raise AttributeError(f"module 'mgseg' has no attribute {name!r}")
+    from importlib import import_module
+
+    value: object = getattr(import_module(_HOMES[name]), name)
     globals()[name] = value
     return value
 

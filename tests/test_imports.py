@@ -75,7 +75,7 @@ MAY_IMPORT: dict[str, tuple[set[str], set[str]]] = {
     "segment/given_masks": (CLIPS, {"numpy"}),
     "segment/resume": (CLIPS, {"numpy"}),
     "segment/clip": (SEGMENT, TENSORS),
-    "evaluation": (SEGMENT | {"data", "distributed", "evaluation"}, TENSORS | PICTURES),
+    "evaluation": (SEGMENT | {"__version__", "data", "distributed", "evaluation"}, TENSORS | PICTURES),
     "evaluation/calibration": (SEGMENT | {"data", "evaluation"}, TENSORS | {"scipy"}),
     "evaluation/confidence": (set(), {"numpy"}),
     "evaluation/page": ({"data", "errors", "evaluation", "files"}, PICTURES | {"jinja2"}),

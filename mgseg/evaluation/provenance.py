@@ -3,10 +3,10 @@
 import json
 import subprocess
 from collections.abc import Mapping
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from mgseg import __version__
 from mgseg.files.whole_file import make_folder, write_whole
 
 RUN_FILE = "run.json"
@@ -42,11 +42,7 @@ def write_run(folder: Path, record: Mapping[str, Any]) -> None:
 
 def code_version() -> dict[str, str | None]:
     """Return the version of mgseg and, in a git checkout, the commit ("+" where files differ from it)."""
-    try:
-        number = version("mgseg")
-    except PackageNotFoundError:
-        number = None
-    return {"mgseg": number, "commit": _commit(Path(__file__).resolve().parents[2])}
+    return {"mgseg": __version__, "commit": _commit(Path(__file__).resolve().parents[2])}
 
 
 def _commit(checkout: Path) -> str | None:

@@ -20,6 +20,14 @@ def set_display_matrix(path: Path, a: float, b: float, c: float, d: float) -> No
     path.write_bytes(start + b"tkhd" + header.replace(before, after, 1))
 
 
+def hide_first_frames(path: Path, milliseconds: int, ticks: int) -> None:
+    """Let an MP4's edit list begin later, by as many ticks of its stream, as a cut without encoding does."""
+    start, rest = path.read_bytes().split(b"elst", 1)
+    head, duration, media_time = struct.unpack_from(">8sIi", rest)
+    edited = head + struct.pack(">Ii", duration - milliseconds, media_time + ticks)
+    path.write_bytes(start + b"elst" + edited + rest[16:])
+
+
 def boxes(data: bytes) -> list[bytes]:
     """Split the content of an MP4, or of one of its boxes, into boxes."""
     found = []

@@ -4,20 +4,21 @@ import io
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import av
 import numpy as np
 import pytest
-from made_clips import copy_video, join, put_cover_first, set_display_matrix
+from made_clips import copy_video, hide_first_frames, join, put_cover_first, set_display_matrix
 from PIL import Image
 
 from mgseg.errors import InputError
-from mgseg.files.times import Timeline
+from mgseg.files.times import Timeline, rate_of
 from mgseg.files.truncation import is_cut
 from mgseg.files.upright import fit
 from mgseg.files.video import open_clip, probe, read_backward, read_frames
-from mgseg.files.video_writer import AnimationWriter
+from mgseg.files.video_writer import AnimationWriter, VideoWriter
 from mgseg.outputs.table import Outputs
 from mgseg.segment.clip import SegmentResult, segment_clip
 
@@ -108,6 +109,18 @@ def test_the_whole_display_matrix_counts(make_clip: Maker, tmp_path: Path, name:
     assert info.is_turned == (name not in ("zero", "twice as large"))
 
 
+@pytest.mark.parametrize(("orientation", "turns"), [(1, 0), (3, 2), (6, -1), (8, 1)])
+def test_exif_data_of_a_picture_that_is_a_clip_turn_it(clip: Any, tmp_path: Path, orientation: int, turns: int) -> None:
+    exif = Image.Exif()
+    exif[274] = orientation
+    for name in ("a.jpg", "a.webp", "a.tiff"):
+        Image.fromarray(clip.frames[0]).save(tmp_path / name, exif=exif)
+        info, frames = probe(tmp_path / name), list(read_frames(tmp_path / name))
+        assert len(frames) == 1
+        assert (info.height, info.width) == frames[0].image.shape[:2]
+        assert difference(frames[0].image, np.rot90(clip.frames[0], turns)) < 12, name
+
+
 # When frames are shown
 
 
@@ -160,6 +173,73 @@ def test_empty_chunks_of_an_avi_are_no_missing_frames(make_clip: Maker, tmp_path
     errors = [[difference(frame.image, drawn) for drawn in made.frames] for frame in frames]
     assert np.argmin(errors, axis=1).tolist() == list(range(8))
     assert [frame.time for frame in frames] == [number / RATE for number in range(8)]
+
+
+@pytest.mark.parametrize("name", ["a.asf", "a.mxf"])
+def test_containers_without_times_of_showing_have_even_times(make_clip: Maker, tmp_path: Path, name: str) -> None:
+    made = make_clip(tmp_path / name, rate=RATE, num_frames=12)
+    times = times_of(made.path)
+    assert [round(float(time), 3) for time in times] == [number / 25 for number in range(12)]
+
+
+def test_empty_packets_that_show_a_frame_once_more_are_no_damage(tmp_path: Path, clip: Any) -> None:
+    if "libtheora" not in av.codecs_available:
+        pytest.skip("this build of FFmpeg has no libtheora")
+    path = tmp_path / "a.ogv"
+    with av.open(str(path), "w") as container:
+        stream: Any = container.add_stream("libtheora", rate=RATE)
+        stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
+        for image in (clip.frames[0], clip.frames[0], clip.frames[4], clip.frames[4], clip.frames[7]):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        container.mux(stream.encode(None))
+    times = times_of(path)
+    assert times[-1] == 4 / RATE
+    assert 3 <= len(times) <= 5
+
+
+def test_a_clip_that_begins_late_is_not_taken_for_one_that_lacks_its_begin(make_clip: Maker, tmp_path: Path) -> None:
+    made = make_clip(tmp_path / "a.mkv", times=[3_600_000 + 40 * n for n in range(8)], rate=RATE)
+    info = probe(made.path)
+    assert info.num_frames in (None, 8)
+    assert times_of(made.path) == [number / RATE for number in range(8)]
+
+
+def test_frames_that_an_edit_list_hides_are_not_counted(make_clip: Maker, tmp_path: Path) -> None:
+    made = make_clip(tmp_path / "a.mp4", rate=RATE)
+    with av.open(str(made.path)) as container:
+        ticks = 3 / RATE / container.streams.video[0].time_base
+    hide_first_frames(made.path, 120, int(ticks))
+    frames = list(read_frames(made.path))
+    assert len(frames) == 5
+    assert difference(frames[0].image, made.frames[3]) < 6
+    info = probe(made.path)
+    assert info.num_frames == 5 or not info.is_counted
+
+
+def test_the_mean_rate_is_no_higher_than_the_highest() -> None:
+    rates = {"average_rate": Fraction(60000), "guessed_rate": Fraction(25), "base_rate": Fraction(25)}
+    assert rate_of(SimpleNamespace(**rates)) == 25  # type: ignore[arg-type]
+    assert rate_of(SimpleNamespace(**rates | {"average_rate": Fraction(7)})) == 7  # type: ignore[arg-type]
+    assert rate_of(SimpleNamespace(**dict.fromkeys(rates))) == 25  # type: ignore[arg-type]
+
+
+def test_sound_that_is_never_heard_with_the_pictures_is_told(make_clip: Maker, tmp_path: Path) -> None:
+    made = make_clip(tmp_path / "a.mkv", audio="aac")
+    told: list[str] = []
+    for suffix in (".mp4", ".webm"):
+        with VideoWriter(
+            tmp_path / f"o{suffix}",
+            (64, 96),
+            RATE,
+            1 / RATE,
+            sound=made.path,
+            sound_from=Fraction(99),
+            warn=told.append,
+        ) as writer:
+            writer.write(made.frames[0], Fraction(0))
+        assert len(list(read_frames(tmp_path / f"o{suffix}"))) == 1
+    assert len(told) == 2
+    assert "the sound of" in told[0]
 
 
 def test_a_size_that_changes_is_told_and_frames_keep_their_shape(

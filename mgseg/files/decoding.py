@@ -4,11 +4,10 @@ import re
 import sys
 from collections import deque
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from fractions import Fraction
-from io import BufferedReader
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import av
 from av.audio.stream import AudioStream
@@ -43,12 +42,11 @@ def open_video(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
     Raises:
         InputError: no such file, not a video, no video stream, or frames of an absurd size.
     """
-    with ExitStack() as exits:
-        try:
-            container = _open_pipe(path, exits) if reads_once(path) else _open_file(path)
-        except (av.FFmpegError, OSError, ValueError, IndexError) as error:
-            raise _not_a_video(path, error) from error
-        exits.enter_context(container)
+    try:
+        container = _open(path)
+    except (av.FFmpegError, OSError, ValueError, IndexError) as error:
+        raise _not_a_video(path, error) from error
+    with container:
         if container.format.name in _NOT_CLIPS:
             raise InputError(f"{in_words(path)} is not a video")
         stream = choose_video(path, container)
@@ -58,25 +56,20 @@ def open_video(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
         yield container, stream
 
 
-def _open_file(path: Path) -> InputContainer:
-    return av.open(f"file:{path}")  # "file:" keeps a name like "a:b.mp4" from being taken for a protocol
-
-
-def _open_pipe(path: Path, exits: ExitStack) -> InputContainer:
-    """Open what can be read only once. It is opened by Python, whose reads a signal can interrupt."""
-    if path == STDIN and sys.stdin.isatty():
+def _open(path: Path) -> InputContainer:
+    """Open a file, a named pipe or the standard input."""
+    if path != STDIN:
+        return av.open(f"file:{path}")  # "file:" keeps a name like "a:b.mp4" from being taken for a protocol
+    if sys.stdin.isatty():
         raise InputError(
             "nothing is piped into the standard input", "for instance: ffmpeg ... -f matroska - | mgseg ..."
         )
-    file = sys.stdin.buffer if path == STDIN else exits.enter_context(path.open("rb"))
-    if isinstance(file, BufferedReader) and not file.peek(1):
-        raise InputError(f"{in_words(path)} is empty")
-    options = {"protocol_whitelist": "file"}
-    return av.open(file, "r", options=options)  # a playlist must not lead elsewhere
+    options = {"fd": str(sys.stdin.fileno()), "protocol_whitelist": "fd,file"}  # a playlist must not lead elsewhere
+    return av.open("fd:", "r", options=options)
 
 
 def choose_video(path: Path, container: InputContainer) -> VideoStream:
-    """The stream that ffmpeg would take: no cover, with frames, the default one or else the largest."""
+    """The stream that ffmpeg would take: no cover, no still, with frames, the default one or else the largest."""
     streams = [stream for stream in container.streams.video if not stream.disposition & _COVERS]
     if not container.streams.video:
         raise InputError(f"{in_words(path)} has no video stream", "a cut file may have lost it")
@@ -86,9 +79,13 @@ def choose_video(path: Path, container: InputContainer) -> VideoStream:
     if not known:
         raise InputError(f"{path} is damaged, or of a codec that this build of FFmpeg does not know")
 
-    def score(stream: VideoStream) -> tuple[bool, int]:
+    def score(stream: VideoStream) -> tuple[bool, bool, int]:
         area = stream.codec_context.width * stream.codec_context.height
-        return stream.frames > 0, area + _DEFAULT_BONUS * bool(stream.disposition & Disposition.default)
+        return (
+            stream.frames != 1,
+            stream.frames > 0,
+            area + _DEFAULT_BONUS * bool(stream.disposition & Disposition.default),
+        )
 
     return max(known, key=score)  # the first of equals
 
@@ -107,7 +104,7 @@ def _not_a_video(path: Path, error: Exception) -> InputError:
     if isinstance(error, PermissionError):
         return InputError(f"{path} may not be read")
     if reads_once(path):
-        return InputError(f"{in_words(path)} is not a video that can be read", _PIPE_HINT)
+        return InputError(f"{in_words(path)} is empty, or not a video that can be read", _PIPE_HINT)
     with path.open("rb") as file:
         start = file.read(12)
     if not start:
@@ -125,13 +122,15 @@ def promised_seconds(container: InputContainer, stream: VideoStream) -> Fraction
     names = set(container.format.name.split(","))
     if not names & _PROMISING:
         return Fraction(0)
-    if "matroska" in names:
-        match = re.match(r"(\d+):(\d+):(\d+(?:\.\d+)?)", stream.metadata.get("DURATION", ""))
-        if match:
-            return int(match[1]) * 3600 + int(match[2]) * 60 + Fraction(match[3])
-        only_stream = len(container.streams) == 1  # otherwise the sound may be longer
-        return Fraction(container.duration or 0, av.time_base) if only_stream else Fraction(0)
-    return (stream.duration or 0) * Fraction(stream.time_base or 0)
+    tick = Fraction(stream.time_base or 0)
+    if "matroska" not in names:
+        return (stream.duration or 0) * tick
+    match = re.match(r"(\d+):(\d+):(\d+(?:\.\d+)?)", stream.metadata.get("DURATION", ""))
+    if match:
+        end = int(match[1]) * 3600 + int(match[2]) * 60 + Fraction(match[3])
+    else:  # of all streams together, and the sound may be longer
+        end = Fraction(container.duration or 0, av.time_base) if len(container.streams) == 1 else Fraction(0)
+    return max(Fraction(0), end - max(0, stream.start_time or 0) * tick)  # counted from time 0 on
 
 
 def decode(path: Path, container: InputContainer, stream: VideoStream) -> Iterator[VideoFrame]:
@@ -141,7 +140,7 @@ def decode(path: Path, container: InputContainer, stream: VideoStream) -> Iterat
     """
     promised = promised_seconds(container, stream)
     tick, step = Fraction(stream.time_base or 0), 1 / rate_of(stream)
-    stamps: deque[int | None] | None = deque() if _has_decoding_times_only(container, stream) else None
+    stamps = _Reordered(container, stream)
     count = broken = 0
     first: int | None = None
     end = longest = Fraction(0)
@@ -149,7 +148,9 @@ def decode(path: Path, container: InputContainer, stream: VideoStream) -> Iterat
     following = _next_packet(packets)
     while (packet := following) is not None:
         following = _next_packet(packets)
-        is_last = following is None or not following.size  # an empty one asks the decoder for what it still holds
+        is_last = following is None or _is_flush(following)
+        if not packet.size and not _is_flush(packet):  # shows the frame before once more
+            continue
         cut_short = bool(packet.is_corrupt and (promised or is_last))
         try:
             frames = [] if cut_short else packet.decode()
@@ -161,12 +162,10 @@ def decode(path: Path, container: InputContainer, stream: VideoStream) -> Iterat
             duration = (packet.duration or 0) * tick
             longest = max(longest, duration)
             end = max(end, (packet.pts - first) * tick + duration)
-        if stamps is not None and packet.size and not cut_short:
-            stamps.append(packet.dts)
+            stamps.put(packet)
         for frame in frames:
             count += 1
-            if stamps:
-                frame.pts = stamps.popleft()
+            frame.pts = stamps.take(frame.pts)
             yield frame
     slack = max(longest, 3 * step / 2)  # the last frame's duration is often missing
     if not count:
@@ -178,9 +177,30 @@ def decode(path: Path, container: InputContainer, stream: VideoStream) -> Iterat
         raise InputError(f"{in_words(path)} is cut or damaged: {found}", "copy or record it again to get the rest")
 
 
-def _has_decoding_times_only(container: InputContainer, stream: VideoStream) -> bool:
-    """Whether time stamps are in the order of decoding, so that the n-th frame shown has the n-th stamp."""
-    return container.format.name == "avi" and stream.codec_context.has_b_frames
+class _Reordered:
+    """Time stamps of frames that were coded in another order than they are shown in.
+
+    Some containers have a time of decoding only, others are written so. Then stamps never run backward from packet to
+    packet, although the stream has B-frames, and the n-th frame shown has the n-th stamp.
+    """
+
+    def __init__(self, container: InputContainer, stream: VideoStream) -> None:
+        self.applies = stream.codec_context.has_b_frames
+        self.by_decoding = container.format.name in ("avi", "asf")  # their other stamps are FFmpeg's guess
+        self.waiting: deque[int | None] = deque()
+        self.last: int | None = None
+
+    def put(self, packet: Any) -> None:
+        """Take note of a packet that was decoded."""
+        assert packet.pts is not None
+        self.applies = self.applies and (self.last is None or packet.pts >= self.last)
+        self.last = packet.pts
+        self.waiting.append(packet.dts if self.by_decoding else packet.pts)
+
+    def take(self, stamp: int | None) -> int | None:
+        """The stamp of the next frame shown, whose own is given."""
+        following = self.waiting.popleft() if self.waiting else None
+        return following if self.applies and following is not None else stamp
 
 
 def _lacks_frames(path: Path, container: InputContainer, stream: VideoStream, count: int) -> bool:
@@ -196,6 +216,11 @@ def _next_packet(packets: Iterator[_T]) -> _T | None:
         return next(packets, None)
     except (av.FFmpegError, OSError):
         return None
+
+
+def _is_flush(packet: Any) -> bool:
+    """Whether a packet only asks the decoder for what it still holds."""
+    return not packet.size and packet.pts is None and packet.dts is None
 
 
 def seek(container: InputContainer, stream: VideoStream, pts: int) -> bool:

@@ -6,7 +6,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageSequence
+from PIL import Image, ImageOps, ImageSequence
 
 from mgseg.errors import InputError
 from mgseg.files.frame import ClipInfo, Frame, frames_at_once
@@ -121,9 +121,9 @@ class Animation:
         try:
             with Image.open(path) as picture:
                 check_size(path, *picture.size)
-                width, height = picture.size
                 count = getattr(picture, "n_frames", 1)
                 picture.load()
+                width, height = ImageOps.exif_transpose(picture).size
                 seconds = Fraction(picture.info.get("duration") or 40, 1000)
         except UNREADABLE as error:
             raise InputError(f"{path} cannot be read: {error}") from error
@@ -137,7 +137,7 @@ class Animation:
                 for number, shown in enumerate(ImageSequence.Iterator(picture)):
                     if end is not None and (number if isinstance(end, int) else time) >= end:
                         return
-                    image = np.array(shown.convert("RGB"))
+                    image = np.array(ImageOps.exif_transpose(shown).convert("RGB"))
                     if (number if isinstance(start, int) else time) >= start:
                         yield Frame(number, time, image, f"{number:05d}")
                     time += Fraction(round(shown.info.get("duration") or 40), 1000)

@@ -125,7 +125,9 @@ class CopiedSound:
             self.target.mux(self.output.encode(frame))
 
     def finish(self) -> None:
-        """Write what the encoder still holds."""
+        """Write what the encoder still holds; warn if the target has no sound at all."""
+        if self.last < 0 and self.samples is None:
+            self.warn(f"the sound of {self.path} is left out: none of it comes with the pictures")
         if not self.copies:
             with suppress(*_UNFIT):
                 self.target.mux(self.output.encode(None))

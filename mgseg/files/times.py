@@ -70,5 +70,7 @@ def timeline(container: InputContainer, stream: VideoStream) -> Timeline:
 
 def rate_of(stream: VideoStream) -> Fraction:
     """Mean frames a second; 25 where the file does not say."""
-    rate = stream.average_rate or stream.guessed_rate or stream.base_rate
-    return Fraction(rate) if rate else Fraction(25)
+    rate, highest = stream.average_rate or stream.guessed_rate, stream.base_rate
+    if rate and highest:  # in raw DV the mean is the clock's rate
+        rate = min(rate, highest)
+    return Fraction(rate or highest or 25)

@@ -35,12 +35,24 @@ class Turn(NamedTuple):
     degrees: int = 0
 
 
+# By degrees counterclockwise, as PyAV gives them; it reports no mirroring.
+_TURNS = {
+    90: Turn(transposed=True, flip_y=True),
+    -90: Turn(transposed=True, flip_x=True),
+    180: Turn(flip_x=True, flip_y=True),
+    -180: Turn(flip_x=True, flip_y=True),
+}
+
+
 def turn_of(raw: VideoFrame) -> Turn:
     """Read the display matrix of a frame; an all-zero matrix, or none, means no turn.
 
     The matrix takes x, y (y downward) to a*x + c*y, b*x + d*y. Its scale and shift are ignored, as ffmpeg does.
     """
-    side_data: Any = raw.side_data  # its stubs say that it iterates over names
+    try:
+        side_data: Any = raw.side_data  # its stubs say that it iterates over names
+    except ValueError:  # PyAV does not know a kind of side data that FFmpeg gives, such as EXIF
+        return _TURNS.get(raw.rotation, Turn())
     matrix = next((bytes(data) for data in side_data if data.type.name == "DISPLAYMATRIX"), None)
     if matrix is None:
         return Turn()

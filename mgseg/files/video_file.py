@@ -150,15 +150,16 @@ def _describe(path: Path, container: InputContainer, stream: VideoStream, first:
     rate = rate_of(stream)
     time_base = Fraction(stream.time_base or 1 / rate)
     turn = turn_of(first)
+    estimate = round(promised_seconds(container, stream) * rate)
     width, height = (first.height, first.width) if turn.transposed else (first.width, first.height)
     return ClipInfo(
         path=path,
         width=width,
         height=height,
-        num_frames=stream.frames or round(promised_seconds(container, stream) * rate) or None,
+        num_frames=min(filter(None, (stream.frames, estimate)), default=None),  # an MP4 may hide frames it counts
         rate=rate,
         time_base=time_base,
-        is_counted=stream.frames > 0 and container.format.name != "avi",  # which counts empty chunks, too
+        is_counted=0 < stream.frames == estimate,
         pixel_aspect=_pixel_aspect(stream.sample_aspect_ratio, first),
         first_time=(first.pts or 0) * time_base,
         has_audio=choose_sound(container) is not None,

@@ -65,11 +65,12 @@ MAY_IMPORT: dict[str, tuple[set[str], set[str]]] = {
     "segment": (set(), set()),
     "segment/options": (set(), set()),
     "segment/scaling": (set(), {"torch"}),
+    "segment/scores": ({"segment.scaling"}, TENSORS),
     "segment/cuts": (set(), {"numpy"}),
     "segment/confidence": ({"errors", "model", "network"}, {"torch"}),
     "segment/segmenter": (
         {"device", "errors", "files.masks", "model", "network"}
-        | {"segment.confidence", "segment.options", "segment.scaling"},
+        | {"segment.confidence", "segment.options", "segment.scaling", "segment.scores"},
         TENSORS,
     ),
     "segment/given_masks": (CLIPS, {"numpy"}),

@@ -140,6 +140,7 @@ def test_scores_are_not_computed_unless_an_output_needs_them(
         raise AssertionError("not asked for")
 
     monkeypatch.setattr("mgseg.segment.segmenter.Segmenter.probabilities", property(probabilities))
+    monkeypatch.setattr("mgseg.segment.segmenter.Segmenter.scores", property(probabilities))
     more = {"cut_outs": CutOuts(tmp_path / "c", hard=True), "each_object": tmp_path / "e"}
     run(MoreOutputs(tmp_path / "m", tmp_path / "o.mp4", ordered_masks=tmp_path / "masks", **more))
     assert all(item.scores is None for item in seen["masks"])

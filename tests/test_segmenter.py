@@ -272,3 +272,17 @@ def test_frames_that_cannot_be_taken_are_refused_with_what_to_do(model, frames, 
     with pytest.raises(InputError, match=says) as caught:
         segmenter_of(model).start(change(frames[0]), mask_of(1))
     assert hint in (caught.value.hint or "")
+
+
+def test_scores_are_the_probabilities_of_each_object_and_stay_those_of_their_frame(model, frames):
+    segmenter = segmenter_of(model, size=32)
+    with pytest.raises(InputError, match="before the first frame"):
+        _ = segmenter.scores
+    segmenter.start(frames[0], mask_of(7, 3))
+    segmenter.step(frames[1])
+    scores, planes = segmenter.scores, segmenter.probabilities[1:]
+    segmenter.step(frames[2])
+    assert tuple(scores) == segmenter.object_ids
+    for score, plane in zip(scores.values(), planes, strict=True):
+        np.testing.assert_allclose(score, plane, atol=1e-6)
+    assert abs(segmenter.probabilities[1:] - planes).max() > 1e-3

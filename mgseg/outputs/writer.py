@@ -60,7 +60,7 @@ class Segmented:
 
     frame: Frame
     mask: NDArray[np.uint8] | None
-    scores: dict[int, NDArray[np.float32]] | None = None
+    scores: Mapping[int, NDArray[np.float32]] | None = None
     note: str | None = None
     confidence: dict[int, float] | None = None
     is_found: bool = False

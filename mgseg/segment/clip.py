@@ -289,7 +289,7 @@ class _Run:
         if known is not None:
             item = self.results.found(frame, mask, note)
         else:
-            item = Segmented(frame, mask, self._scores() if self.results.needs_scores else None, note)
+            item = Segmented(frame, mask, self.segmenter.scores if self.results.needs_scores else None, note)
         self.done += 1
         self.num_found += known is not None
         if self.on_mask:
@@ -297,9 +297,6 @@ class _Run:
         if self.progress:
             self.progress(self.done, _count(self.info, self.span, self.given.first))
         return item
-
-    def _scores(self) -> dict[int, NDArray[np.float32]]:
-        return dict(zip(self.segmenter.object_ids, self.segmenter.probabilities[1:], strict=True))
 
     def _left_over(self) -> InputError | None:
         """Masks for frames that never came, found out late when a clip does not tell its length."""

@@ -26,6 +26,7 @@ from mgseg.network import Network
 from mgseg.segment.confidence import ConfidenceMeter, Measured, confidence_model
 from mgseg.segment.options import SegmenterOptions as SegmenterOptions  # its public place
 from mgseg.segment.scaling import arg_max, network_size, resize
+from mgseg.segment.scores import Scores
 
 T = TypeVar("T")
 
@@ -106,6 +107,13 @@ class Segmenter:
     def measured(self) -> Measured | None:
         """What `confidence` was predicted from; None where nothing was predicted."""
         return self._meter.last if self._meter else None
+
+    @property
+    def scores(self) -> Scores:
+        """Probability of each object of the last frame by its id, float32 (H, W), computed when it is looked up."""
+        if self._last is None or self._clip_size is None:
+            raise InputError("there are no scores before the first frame", "call start() first")
+        return Scores(self._last.prob, self.object_ids, self._clip_size)
 
     def start(self, frame: NDArray[np.uint8], mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Begin a clip at a frame whose mask is known.

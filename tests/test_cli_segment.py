@@ -23,6 +23,7 @@ from mgseg.files.masks import write_mask
 from mgseg.files.video import read_frames
 from mgseg.files.video_file import VideoFile
 from mgseg.segment.clip import Span, segment_clip
+from mgseg.segment.mask_sources import FileSource
 
 runner = CliRunner()
 
@@ -75,7 +76,7 @@ def test_options_reach_the_segmenter(call: Any, place: Path, monkeypatch: pytest
         *("--resize-mask", "--zero-is-background", "--no-masks", "--scores", "s", "--cut-outs", "c", "--overwrite"),
     )
     options, outputs = seen["options"], seen["outputs"]
-    assert seen["masks"] == {None: Path("first.png"), 5: Path("b.png")}
+    assert seen["masks"] == {None: [FileSource(Path("first.png"))], 5: [FileSource(Path("b.png"))]}
     assert (options.size, options.memory_every, options.memory_size, options.flip) == (0, 3, 7, True)
     assert seen["span"] == Span(Fraction(3, 2), 120, both_ways=True)
     assert seen["network"].precision == "bfloat16"
@@ -100,13 +101,6 @@ def test_positions_are_frames_or_times(text: str, expected: int | Fraction) -> N
     assert type(position) is type(expected)
 
 
-def test_a_file_whose_name_looks_like_a_frame_is_a_file(place: Path) -> None:
-    assert command._parse_mask("12=a=b.png") == (12, Path("a=b.png"))
-    (place / "12=a.png").touch()
-    assert command._parse_mask("12=a.png") == (None, Path("12=a.png"))
-    assert command._parse_mask("x=a.png") == (None, Path("x=a.png"))
-
-
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -118,7 +112,9 @@ def test_a_file_whose_name_looks_like_a_frame_is_a_file(place: Path) -> None:
         ["--mask", "first.png", "--end", "1:60:00"],
         ["--mask", "first.png", "--end", "1e999999999"],
         ["--mask", "first.png", "--end", "9" * 5000],
-        ["--mask", "first.png", "--mask", "first.png"],
+        ["--mask", "2=box:1,2,3"],
+        ["--mask", "poly:1,2,3,4"],
+        ["--mask", "5="],
         ["--mask", "first.png", "--no-masks"],
         ["--mask", "first.png", "--size", "-1"],
         ["--mask", "first.png", "--precision", "float8"],

@@ -15,6 +15,7 @@ from mgseg.files.video import ClipInfo, probe
 from mgseg.segment.given_masks import GivenMasks
 
 SIZE = (48, 64)
+FRAME = np.zeros((*SIZE, 3), np.uint8)
 
 
 def square(value: int, left: int = 10) -> NDArray[np.uint8]:
@@ -40,7 +41,7 @@ def pictures(folder: Path, names: list[str], exif: Image.Exif | None = None) -> 
 
 
 def ids(given: GivenMasks, frame: int) -> set[int]:
-    mask = given.take(frame, is_first=frame == 0)
+    mask = given.take(frame, FRAME, is_first=frame == 0)
     assert mask is not None
     return {*np.unique(mask).tolist()} - {0}
 
@@ -49,13 +50,13 @@ def test_white_keeps_its_id_beside_greys_and_alone(tmp_path: Path) -> None:
     both = save(tmp_path / "both.png", square(128) + square(255, 40))
     white = save(tmp_path / "white.png", square(255, 40))
     given = GivenMasks({0: both, 5: white}, video(tmp_path))
-    mask, later = given.take(0, is_first=True), given.take(5, is_first=False)
+    mask, later = given.take(0, FRAME, is_first=True), given.take(5, FRAME, is_first=False)
     assert mask is not None
     assert later is not None
     assert later[12, 45] == mask[12, 45] != mask[12, 12]
     given = GivenMasks({0: white, 5: both}, video(tmp_path))
     assert ids(given, 0) == {1}
-    mask = given.take(5, is_first=False)
+    mask = given.take(5, FRAME, is_first=False)
     assert mask is not None
     assert mask[12, 45] == 1
     assert mask[12, 12] not in (0, 1)

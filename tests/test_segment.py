@@ -291,7 +291,7 @@ def _bad_inputs(clip: Made, folder: Path) -> dict[str, tuple[type[MgsegError], s
         "mask size": (InputError, "48x32, the clip 96x64", {"masks": folder / "small.png"}),
         "array size": (InputError, "of the frame.s size", {"masks": mask[::2]}),
         "mask beyond": (InputError, "frames are 0 to 7", {"masks": {8: mask}}),
-        "two masks": (InputError, "two masks", {"masks": {None: mask, 0: mask}}),
+        "two masks": (InputError, "objects 1 and 2 overlap", {"masks": {None: mask, 0: (mask > 0) * np.uint8(2)}}),
         "mask outside": (InputError, "outside of --start", {"masks": {1: mask}, "span": Span(2)}),
         "mask of no frame": (InputError, "does not belong", {"clip": folder / "full", "masks": folder}),
         "same place": (OutputError, "another result", {"outputs": Outputs(folder / "n", cut_outs=folder / "n")}),
@@ -370,3 +370,32 @@ def test_a_mask_beyond_the_end_is_told_even_if_the_clip_hid_its_length(
     assert "frame 9" in str(result.problem)
     with pytest.raises(InputError, match="no frame between"):
         run(made.path, made.masks[0], span=Span(5))
+
+
+def test_what_is_cut_out_from_a_box_is_written_beside_the_result_and_can_be_given_as_a_mask(
+    run: Run, clip: Made, tmp_path: Path
+) -> None:
+    pytest.importorskip("cv2")
+    rows, columns = np.nonzero(clip.masks[2] == 1)
+    box = f"2=1=box:{columns.min()},{rows.min()},{columns.max() + 1},{rows.max() + 1}"
+    result = run(clip.path, box, Outputs(tmp_path / "masks"), span=Span(both_ways=True))
+    cut = tmp_path / "masks_given" / "00002.png"
+    assert any(str(cut) in text for text in result.warnings)
+    expected = clip.masks[2] == 1
+    assert ((index_map(cut) == 1) & expected).sum() > 0.8 * ((index_map(cut) == 1) | expected).sum()
+    run(clip.path, {2: cut}, Outputs(tmp_path / "again"), span=Span(both_ways=True))
+    for name in names(tmp_path / "masks"):
+        assert np.array_equal(index_map(tmp_path / "masks" / name), index_map(tmp_path / "again" / name))
+    with pytest.raises(OutputError, match="masks_given is there already"):
+        run(clip.path, box, Outputs(tmp_path / "masks"))
+
+
+def test_a_box_in_which_nothing_is_found_leaves_nothing(run: Run, clip: Made, tmp_path: Path) -> None:
+    pytest.importorskip("cv2")
+    flat = tmp_path / "flat"
+    flat.mkdir()
+    for number in range(2):
+        Image.new("RGB", (96, 64), (50, 50, 50)).save(flat / f"{number}.png")
+    with pytest.raises(InputError, match=r"nothing was found for object 1 in box:8,8,40,40"):
+        run(flat, ["1=box:8,8,40,40", "1=off:8,8,40,8,40,40,8,40,8,8,24,24"], Outputs(tmp_path / "masks"))
+    assert not (tmp_path / "masks").exists()

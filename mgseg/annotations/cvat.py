@@ -20,6 +20,7 @@ from mgseg.annotations.frames import AnnotationWriter, Clip, LabelledFrame, Labe
 from mgseg.annotations.shapes import Mask, check_polygon, fill, join, trace
 from mgseg.errors import InputError
 from mgseg.files.masks import DAVIS_PALETTE
+from mgseg.files.pictures import check_size
 from mgseg.files.whole_file import make_folder, whole_file
 
 _COLOURS = np.frombuffer(DAVIS_PALETTE, np.uint8).reshape(256, 3)
@@ -121,18 +122,80 @@ def read_cvat(path: Path) -> Iterator[LabelledFrame]:
         InputError: it is no such file, or a shape is damaged.
     """
     try:
-        root = ElementTree.parse(path).getroot()
-        size = root.find("meta/task/original_size") or root.find("meta/job/original_size")
-        if root.tag != "annotations":
-            raise InputError(f"{path} is no CVAT annotation file: its root is <{root.tag}>")
-        if root.find("image") is not None:
-            yield from (_read_image(image, path) for image in root.iter("image"))
-            return
-        if size is None:
-            raise InputError(f"{path} does not say the size of the frames (meta/task/original_size)")
-        yield from _read_tracks(root, (int(size.findtext("height", "")), int(size.findtext("width", ""))), path)
+        yield from _read_root(ElementTree.parse(path).getroot(), path)
     except (OSError, ValueError, KeyError, TypeError, ElementTree.ParseError) as error:
         raise InputError(f"{path} cannot be read as a CVAT annotation file: {error!r}") from error
+
+
+def _read_root(root: ElementTree.Element, path: Path) -> Iterator[LabelledFrame]:
+    if root.tag != "annotations":
+        raise InputError(f"{path} is no CVAT annotation file: its root is <{root.tag}>")
+    if root.find("image") is not None:
+        yield from (_read_image(image, path) for image in root.iter("image"))
+        return
+    size = root.find("meta/task/original_size")
+    size = root.find("meta/job/original_size") if size is None else size
+    if size is None:
+        raise InputError(f"{path} does not say the size of the frames (meta/task/original_size)")
+    yield from _read_tracks(root, (int(size.findtext("height", "")), int(size.findtext("width", ""))), path)
+
+
+def read_cvat_zip(path: Path) -> Iterator[LabelledFrame]:
+    """Read CVAT's exports as zip: "Segmentation mask 1.1", or one that holds annotations.xml.
+
+    Raises:
+        InputError: it is no such zip, or damaged.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+            if "annotations.xml" in names:
+                with archive.open("annotations.xml") as file:
+                    yield from _read_root(ElementTree.parse(file).getroot(), path)
+                return
+            objects = sorted(name for name in names if name.startswith("SegmentationObject/") and name[-4:] == ".png")
+            if not objects:
+                hint = "export the task from CVAT as 'Segmentation mask 1.1' or 'CVAT for video 1.1'"
+                raise InputError(f"{path} holds neither SegmentationObject/ nor annotations.xml", hint)
+            labels = _read_labelmap(archive.read("labelmap.txt").decode("utf-8-sig"))
+            for name in objects:
+                yield _read_colours(archive, name, labels)
+    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile, ElementTree.ParseError) as error:
+        raise InputError(f"{path} cannot be read as a zip of CVAT: {error!r}") from error
+
+
+def _read_labelmap(text: str) -> dict[bytes, str]:
+    """The label of each colour."""
+    labels = {}
+    for line in text.splitlines():
+        if line.strip() and line[0] != "#":
+            label, colour, *_ = line.split(":")
+            labels[bytes(int(value) for value in colour.split(","))] = label
+    return labels
+
+
+def _read_colours(archive: zipfile.ZipFile, name: str, labels: Mapping[bytes, str]) -> LabelledFrame:
+    """A frame from its two pictures: each colour of the first is an object, and lies on its label's in the second."""
+    objects, classes = (
+        _read_rgb(archive, place) for place in (name, name.replace("SegmentationObject", "SegmentationClass", 1))
+    )
+    if objects.shape != classes.shape:
+        raise InputError(f"{name} is of another size than the picture of classes beside it")
+    found = []
+    for colour in np.unique(objects.reshape(-1, 3), axis=0):
+        pixels = (objects == colour).all(-1)
+        label = labels.get(classes[pixels][0].tobytes(), "unknown")
+        if colour.any() and label != "background":
+            number = np.flatnonzero((colour == _COLOURS).all(1))
+            found.append(LabelledObject(label, int(number[0]) if len(number) else None, pixels))
+    stem = name.split("/", 1)[1].removesuffix(".png")
+    return LabelledFrame(stem, None, objects.shape[:2], tuple(found))
+
+
+def _read_rgb(archive: zipfile.ZipFile, name: str) -> NDArray[np.uint8]:
+    with archive.open(name) as file, Image.open(file) as picture:
+        check_size(Path(name), *picture.size)
+        return np.asarray(picture.convert("RGB"))
 
 
 def _read_image(image: ElementTree.Element, path: Path) -> LabelledFrame:

@@ -32,7 +32,7 @@ def trace(mask: Mask, tolerance: float = TOLERANCE) -> list[Part]:
         mask: bool (H, W).
         tolerance: how far the outline may leave the exact one, in pixels; 0: `fill` gives the same mask back.
     """
-    cv2 = _import("cv2", "OpenCV")
+    cv2 = import_extra("cv2", "OpenCV")
     doubled = np.repeat(np.repeat(mask.astype(np.uint8), 2, 0), 2, 1)
     contours, tree = cv2.findContours(doubled, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
     parts: dict[int, Part] = {}
@@ -61,7 +61,7 @@ def trace_centres(mask: Mask, tolerance: float = TOLERANCE) -> list[Ring] | None
 
 
 def _simplify(corners: NDArray[np.int32], tolerance: float) -> Ring:
-    cv2 = _import("cv2", "OpenCV")
+    cv2 = import_extra("cv2", "OpenCV")
     moved = np.any(corners != np.roll(corners, 1, 0), axis=1)
     corners = corners[moved]
     if tolerance and len(corners) > 4:
@@ -78,7 +78,7 @@ def fill(rings: Sequence[Ring], size: tuple[int, int]) -> Mask:
         rings: of three points or more.
         size: (height, width).
     """
-    coco = _import("pycocotools.mask", "pycocotools")
+    coco = import_extra("pycocotools.mask", "pycocotools")
     mask = np.zeros(size, bool)
     for ring in rings:
         encoded = coco.frPyObjects([np.asarray(ring, np.float64).ravel().tolist()], *size)
@@ -116,7 +116,7 @@ def area_of(ring: Ring) -> float:
 
 def encode_rle(mask: Mask) -> dict[str, Any]:
     """A mask as COCO's compressed run lengths: {"size": [height, width], "counts": text}."""
-    coco = _import("pycocotools.mask", "pycocotools")
+    coco = import_extra("pycocotools.mask", "pycocotools")
     encoded = coco.encode(np.asfortranarray(mask.astype(np.uint8)))
     return {"size": list(encoded["size"]), "counts": encoded["counts"].decode("ascii")}
 
@@ -127,7 +127,7 @@ def decode_rle(rle: dict[str, Any], size: tuple[int, int]) -> Mask:
     Raises:
         InputError: the run lengths are damaged or of a picture of another size.
     """
-    coco = _import("pycocotools.mask", "pycocotools")
+    coco = import_extra("pycocotools.mask", "pycocotools")
     if list(rle.get("size", ())) != list(size):
         raise InputError(f"run lengths of a picture of {rle.get('size')}, expected {list(size)} (height, width)")
     counts = rle.get("counts")
@@ -141,7 +141,7 @@ def decode_rle(rle: dict[str, Any], size: tuple[int, int]) -> Mask:
 
 
 def _decode(rle: dict[str, Any]) -> Mask:
-    coco = _import("pycocotools.mask", "pycocotools")
+    coco = import_extra("pycocotools.mask", "pycocotools")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # its arrays are not ready for NumPy 2's copy keyword
         return np.asarray(coco.decode(rle) > 0)
@@ -171,7 +171,12 @@ def check_polygon(points: Any, where: str) -> Ring:
     return ring
 
 
-def _import(name: str, title: str) -> Any:
+def import_extra(name: str, title: str) -> Any:
+    """A package that the extra `annotations` brings.
+
+    Raises:
+        MgsegError: it is not installed.
+    """
     from importlib import import_module
 
     try:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mgseg.annotations.frames import AnnotationWriter, Clip, LabelledFrame, LabelledObject
-from mgseg.annotations.shapes import check_polygon, fill, join, trace
+from mgseg.annotations.shapes import check_polygon, fill, import_extra, join, trace
 from mgseg.errors import InputError
 from mgseg.files.whole_file import make_folder, write_whole
 
@@ -44,6 +44,26 @@ class YoloWriter(AnnotationWriter):
         )
         text = f"path: .\ntrain: images/train\nval: images/train\nnames:\n{names}"
         write_whole(make_folder(self.path) / "data.yaml", text)
+
+
+def read_names(path: Path) -> dict[int, str]:
+    """The names of the classes, from the data.yaml in a folder above the labels; empty where there is none.
+
+    Raises:
+        InputError: data.yaml is damaged, or has no names.
+        MgsegError: PyYAML is not installed.
+    """
+    above = (folder / "data.yaml" for folder in path.resolve().parents[:4])
+    file = next((file for file in above if file.is_file()), None)
+    if file is None:
+        return {}
+    yaml = import_extra("yaml", "PyYAML")
+    try:
+        names = yaml.safe_load(file.read_text(encoding="utf-8-sig"))["names"]
+        pairs = enumerate(names) if isinstance(names, list) else names.items()
+        return {int(number): str(name) for number, name in pairs}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError) as error:
+        raise InputError(f"{file} gives no names of classes: {error!r}") from error
 
 
 def read_yolo(path: Path, size: tuple[int, int], names: Mapping[int, str] | None = None) -> LabelledFrame:

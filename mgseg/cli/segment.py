@@ -1,6 +1,7 @@
 """`mgseg segment`: flags only; the work is `mgseg.segment.clip.segment_clip`."""
 
 import re
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -25,18 +26,29 @@ from mgseg.cli.options import (
 
 if TYPE_CHECKING:
     from mgseg.segment.clip import SegmentResult
+    from mgseg.segment.mask_sources import FileSource, Shape
 
 _FRAME = re.compile(r"\d{1,12}")
 _TIME = re.compile(r"(\d{1,12}:){0,2}\d{0,12}(\d|\.\d{1,12})s?")
 _MASKS, _RESULTS, _MATTES, _RANGE = "Masks", "Results", "Mattes and cut-outs", "Range"
 
 
-def _parse_mask(text: str) -> tuple[int | None, Path]:
-    """Split FRAME=PATH; a file whose own name looks like that is taken as it is."""
-    frame, equals, path = text.partition("=")
-    if equals and _FRAME.fullmatch(frame.strip()) and not Path(text).exists():
-        return int(frame), Path(path)
-    return None, Path(text)
+def _parse_masks(texts: list[str]) -> "dict[int | None, list[FileSource | Shape]]":
+    """The sources of masks by frame; a file that is missing is found out here."""
+    from mgseg.errors import InputError
+    from mgseg.files.names import find_path
+    from mgseg.segment.mask_sources import FileSource, parse_mask
+
+    by_frame: dict[int | None, list[FileSource | Shape]] = {}
+    for text in texts:
+        try:
+            frame, source = parse_mask(text)
+        except InputError as error:
+            raise typer.BadParameter(f"{error}. {error.hint or ''}".strip(), param_hint="--mask") from error
+        if isinstance(source, FileSource):
+            source = replace(source, path=find_path(source.path, "mask"))
+        by_frame.setdefault(frame, []).append(source)
+    return by_frame
 
 
 def _parse_position(text: str | None) -> int | Fraction | None:
@@ -78,9 +90,11 @@ def segment(
         option(
             *("--mask", "-m"),
             panel=_MASKS,
-            text="Mask of the first frame (with --start: of that one); or FRAME=PATH, FRAME counted from 0 in the "
-            "whole clip (repeatable); or a folder of masks named like the pictures, of a video like 00012.png.",
-            metavar="PATH|FRAME=PATH",
+            text="Mask of the first frame (with --start: of that one): a picture, annotations (labelme, COCO, CVAT, "
+            "YOLO), an array (.npy), or a shape, box:LEFT,TOP,RIGHT,BOTTOM or poly:X,Y,X,Y,X,Y. FRAME=FILE is for "
+            "another frame, counted from 0; OBJECT=box:... numbers the object; FRAME=OBJECT=... does both. Repeatable. "
+            "Or a folder of masks named like the pictures, of a video like 00012.png.",
+            metavar="[FRAME=][OBJECT=]MASK",
             show_default=False,
         ),
     ],
@@ -232,9 +246,6 @@ def segment(
 
     Writes an indexed PNG for each frame, with the object numbers and colours of the mask given.
     """
-    given = [_parse_mask(text) for text in mask]
-    if len(dict(given)) < len(given):
-        raise typer.BadParameter("two masks for one frame; give FRAME=PATH", param_hint="--mask")
     annotations = {
         "coco": coco,
         "coco_polygons": coco_polygons,
@@ -258,7 +269,7 @@ def segment(
     from mgseg.files.names import find_path, masks_folder
 
     clip = find_path(clip)  # before torch is imported, which takes seconds
-    given = [(frame, find_path(path, "mask")) for frame, path in given]
+    given = _parse_masks(mask)
     from mgseg.files.matte import Alpha
     from mgseg.outputs.cut_outs import CutOuts
     from mgseg.outputs.matte import Matte
@@ -272,7 +283,7 @@ def segment(
     with console.progress(clip.name) as progress:
         result = segment_clip(
             clip,
-            given[0][1] if len(given) == 1 and given[0][0] is None else dict(given),
+            given,
             Outputs(
                 folder,
                 overlay,

@@ -1,4 +1,4 @@
-"""Cutting one object out of a frame from a box and strokes, by OpenCV's GrabCut. Needs the extra `edit`."""
+"""Cutting one object out of a frame from a box and strokes, by OpenCV's GrabCut. Needs the extra `annotations`."""
 
 from typing import Any
 
@@ -41,7 +41,7 @@ def cut_object(
         InputError: the box is outside the frame or empty, or neither box, start nor plus is given.
         MgsegError: OpenCV is not installed.
     """
-    cv2 = _opencv()
+    cv2 = find_opencv()
     height, width = frame.shape[:2]
     left, top, right, bottom = _checked(box or _around(start, plus), width, height)
     margin = (round((right - left) * _MARGIN) + 2, round((bottom - top) * _MARGIN) + 2)
@@ -67,7 +67,7 @@ def cut_object(
 
 def _refine(image: NDArray[np.uint8], labels: NDArray[np.uint8], coarse: Mask, reach: int) -> Mask:
     """Decide the pixels near the coarse mask's edge again, at full size."""
-    cv2 = _opencv()
+    cv2 = find_opencv()
     size = (labels.shape[1], labels.shape[0])
     mask = cv2.resize(coarse.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST)
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1, 2 * reach + 1))
@@ -79,14 +79,14 @@ def _refine(image: NDArray[np.uint8], labels: NDArray[np.uint8], coarse: Mask, r
 
 
 def _state(labels: NDArray[np.uint8], plus: Mask | None, minus: Mask | None) -> None:
-    cv2 = _opencv()
+    cv2 = find_opencv()
     for pixels, value in ((plus, cv2.GC_FGD), (minus, cv2.GC_BGD)):
         if pixels is not None:
             labels[pixels] = value
 
 
 def _grabcut(image: NDArray[np.uint8], labels: NDArray[np.uint8], rounds: int) -> Mask:
-    cv2 = _opencv()
+    cv2 = find_opencv()
     object_there = (labels == cv2.GC_FGD) | (labels == cv2.GC_PR_FGD)
     if not object_there.any() or object_there.all():  # GrabCut needs a sample of either
         return object_there
@@ -122,9 +122,14 @@ def _checked(box: Box, width: int, height: int) -> Box:
     return box
 
 
-def _opencv() -> Any:
+def find_opencv() -> Any:
+    """The module cv2.
+
+    Raises:
+        MgsegError: it is not installed.
+    """
     try:
         import cv2
     except ImportError as error:
-        raise MgsegError("cutting out an object needs OpenCV", "pip install 'mgseg[edit]'") from error
+        raise MgsegError("cutting out an object needs OpenCV", "pip install 'mgseg[annotations]'") from error
     return cv2

@@ -68,18 +68,36 @@ def read_mask(
     except UNREADABLE as error:
         raise InputError(f"cannot read the mask {path}: {error}") from error
     mask = file.mask
-    if size is not None and mask.shape != size:
-        hint = _size_hint(mask.shape, size, pixel_aspect, turned_by)
-        if not resize or hint != _RESIZE_HINT:
-            found = f"{mask.shape[1]}x{mask.shape[0]}, the clip {size[1]}x{size[0]}"
-            raise InputError(f"the mask {path} is {found}", hint)
-        mask = np.asarray(Image.fromarray(mask).resize((size[1], size[0]), Image.Resampling.NEAREST))
+    if size is not None:
+        mask = fit_mask(mask, f"the mask {path}", size, resize=resize, pixel_aspect=pixel_aspect, turned_by=turned_by)
     if not may_be_empty and not object_ids(mask):
         if (mask == VOID).any():
             hint = "255 means void in an indexed mask; give the object another index, or save it as greyscale"
             raise InputError(f"the mask {path} marks no object: all of it is void (255) or background", hint)
         raise InputError(f"the mask {path} marks no object: it is 0 everywhere")
     return replace(file, mask=mask)
+
+
+def fit_mask(
+    mask: Mask,
+    name: str,
+    size: tuple[int, int],
+    *,
+    resize: bool = False,
+    pixel_aspect: Fraction = Fraction(1),
+    turned_by: str | None = None,
+) -> Mask:
+    """Check that a mask has the clip's size, or scale it; see `read_mask`.
+
+    Raises:
+        InputError: it has another size, or another shape; `name` says which mask.
+    """
+    if mask.shape == size:
+        return mask
+    hint = _size_hint(mask.shape, size, pixel_aspect, turned_by)
+    if not resize or hint != _RESIZE_HINT:
+        raise InputError(f"{name} is {mask.shape[1]}x{mask.shape[0]}, the clip {size[1]}x{size[0]}", hint)
+    return np.asarray(Image.fromarray(mask).resize((size[1], size[0]), Image.Resampling.NEAREST))
 
 
 def _size_hint(found: tuple[int, ...], size: tuple[int, int], pixel_aspect: Fraction, turned_by: str | None) -> str:

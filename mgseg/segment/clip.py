@@ -12,16 +12,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mgseg.errors import DeviceError, InputError, MgsegError
-from mgseg.files.masks import DAVIS_PALETTE
+from mgseg.errors import DeviceError, InputError, MgsegError, OutputError
+from mgseg.files.masks import DAVIS_PALETTE, write_mask
 from mgseg.files.names import in_words, reads_once, same_form
 from mgseg.files.threads import WriteBehind, read_ahead
 from mgseg.files.video import Clip, ClipInfo, Frame, open_clip
+from mgseg.files.whole_file import make_folder
 from mgseg.network import Network
 from mgseg.outputs.results import Results
 from mgseg.outputs.table import Outputs
 from mgseg.outputs.writer import Segmented, Target
-from mgseg.segment.given_masks import GivenMasks, MaskSource
+from mgseg.segment.given_masks import GivenMasks
+from mgseg.segment.mask_sources import MaskSources
 from mgseg.segment.resume import Found, Settings, check_settings, to_note
 from mgseg.segment.scaling import network_size
 from mgseg.segment.segmenter import Segmenter, SegmenterOptions
@@ -92,7 +94,7 @@ class Span:
 
 def segment_clip(
     clip: str | Path,
-    masks: MaskSource | Mapping[int | None, MaskSource],
+    masks: MaskSources | Mapping[int | None, MaskSources],
     outputs: Outputs | None = None,
     network: Network | None = None,
     *,
@@ -138,14 +140,16 @@ def segment_clip(
             clean=clean_masks,
             resize=resize_masks,
             zero_is_background=zero_is_background,
+            names=outputs.object_names,
         )
+        cut_to = _folder_of_cuts(outputs) if given.cut_out else None
         warnings = [f"{clip} is HDR: its frames are tone-mapped to BT.709, also in results"] if info.is_hdr else []
         target = Target(
             info,
             given.palette or DAVIS_PALETTE,
             num_frames=_count(info, span, None),
             object_ids=given.object_ids,
-            names=outputs.object_names,
+            names=given.names,
             scale=info.height / network_size((info.height, info.width), options.size)[0],
             warn=warnings.append,
         )
@@ -156,8 +160,23 @@ def segment_clip(
         if found_in:
             check_settings(found_in, settings)
         segmenter = Segmenter(network, options)
-        run = _Run(source, given, results, span, segmenter, settings, found_in, on_mask, progress, warnings)
+        run = _Run(source, given, results, span, segmenter, settings, found_in, on_mask, progress, warnings, cut_to)
         return run.run()
+
+
+def _folder_of_cuts(outputs: Outputs) -> Path | None:
+    """The folder for masks that are cut out of frames, beside the first of the results; None if nothing is written.
+
+    Raises:
+        OutputError: it holds something, and nothing is to be overwritten.
+    """
+    place = next(filter(None, outputs.places.values()), None)
+    if place is None:
+        return None
+    folder = place.with_name(f"{place.stem}_given")
+    if folder.exists() and not (outputs.overwrite or outputs.resume):
+        raise OutputError(f"{folder} is there already", "--overwrite replaces it, or move it")
+    return folder
 
 
 def _settings(
@@ -190,6 +209,7 @@ class _Run:
     on_mask: OnMask | None
     progress: Progress | None
     warnings: list[str]
+    cut_to: Path | None
     done: int = 0
     num_found: int = 0
     other_sizes: set[tuple[int, int]] = field(default_factory=set)
@@ -230,12 +250,13 @@ class _Run:
 
     def _backward(self) -> None:
         first = self.given.first
-        mask = None if first is None else self.given.take(first, is_first=False)
-        if first is None or mask is None:
+        if first is None:
             return
         frame = next(self.clip.frames(first, self.span.end), None)
         if frame is None or (isinstance(self.span.start, Fraction) and frame.time < self.span.start):
             raise self._without_frame([first])
+        mask = self._take(frame, is_first=False)
+        assert mask is not None
         self.segmenter.start(frame.image, mask)
         found = self._found()
         with (
@@ -258,12 +279,21 @@ class _Run:
         ):
             for number, frame in enumerate(frames):
                 self._tell_size(frame)
-                given = self.given.take(frame.index, is_first=number == 0)
+                given = self._take(frame, is_first=number == 0)
                 if given is None and not started:
                     sink.put(self.results.write_before, frame)
                     continue
                 sink.put(self.results.write, self._follow(frame, given, found, is_first=not started))
                 started = True
+
+    def _take(self, frame: Frame, is_first: bool) -> Mask | None:
+        """The mask given for a frame; one that was cut out of it is written, to be looked at and painted over."""
+        mask = self.given.take(frame.index, frame.image, is_first)
+        if mask is not None and self.cut_to and (frame.index in self.given.cut_out or is_first):
+            path = self.cut_to / f"{frame.index:05d}.png"
+            write_mask(make_folder(path.parent) / path.name, mask, self.given.palette)
+            self.warnings.append(f"the mask of frame {frame.index} was cut out by GrabCut; look at it: {path}")
+        return mask
 
     def _tell_size(self, frame: Frame) -> None:
         """Warn of a size that is not the clip's, once, with the first frame that has it."""

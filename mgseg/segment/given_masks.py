@@ -2,7 +2,8 @@
 
 import zlib
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -10,34 +11,42 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mgseg.errors import InputError
-from mgseg.files.masks import VOID, WHITE, MaskFile, as_index_map, object_ids, read_mask
+from mgseg.files.grabcut import find_opencv
+from mgseg.files.masks import VOID, as_index_map, fit_mask, object_ids, read_mask
 from mgseg.files.names import same_form
-from mgseg.files.pictures import list_pictures
+from mgseg.files.pictures import PICTURES, list_pictures
 from mgseg.files.video import ClipInfo
+from mgseg.segment.drawn_shapes import draw_shapes, needs_frame
+from mgseg.segment.mask_parts import ARRAYS, Labels, is_annotation, read_array, read_labels, with_object
+from mgseg.segment.mask_sources import FileSource, MaskSource, MaskSources, Shape, parse_mask
+from mgseg.segment.object_numbers import ObjectNumbers
 
-MaskSource = str | Path | NDArray[np.uint8]
+Mask = NDArray[np.uint8]
+Part = Mask | FileSource | Labels | Shape
 
 
 class GivenMasks:
     """All masks given for a clip, by frame. Files are read again when their frame comes, so memory stays small.
 
     Args:
-        masks: one mask for the first frame; masks by frame number (None: the first frame); or a folder of masks
-            named like the frames. A mask is a file, or an (H, W) index map of uint8 or bool.
+        masks: for the first frame; by frame number (None: the first frame), one or several for each; or a folder of
+            masks named like the frames. A mask is a picture, an annotation file, an array file, a shape, see
+            `parse_mask`, or an (H, W) index map of uint8 or bool.
         info: of the clip.
         start: first frame that will be read, see `read_frames`.
         end: first frame that will not.
         clean: see `read_mask`.
         resize: see `read_mask`.
         zero_is_background: 0 in a later mask says background, so that a mask without any object says something, too.
+        names: of the objects by number; the labels of annotation files must be among them. None: any label.
 
     Raises:
-        InputError: a mask cannot be used, or there is no frame for it.
+        InputError: a mask cannot be used, there is no frame for it, or two for one frame overlap.
     """
 
     def __init__(
         self,
-        masks: MaskSource | Mapping[int | None, MaskSource],
+        masks: MaskSources | Mapping[int | None, MaskSources],
         info: ClipInfo,
         start: int | Fraction = 0,
         end: int | Fraction | None = None,
@@ -45,141 +54,229 @@ class GivenMasks:
         clean: bool = False,
         resize: bool = False,
         zero_is_background: bool = False,
+        names: Mapping[int, str] | None = None,
     ) -> None:
         self._info, self._size = info, (info.height, info.width)
         self._turned_by = ("EXIF" if info.path.is_dir() else "the file") if info.is_turned else None
         self._clean, self._resize = clean, resize
         self.zero_is_background = zero_is_background
-        self._ids: set[int] = set()  # in any mask
-        self._ids_of_colours: dict[bytes, int] = {}
-        self.palette: bytes | None = None
+        self._numbers = ObjectNumbers(names)
+        self._shape_ids: dict[tuple[int | None, int], int] = {}
         self.checksum = 0  # of all masks and their frames
-        self._sources = _by_frame(masks, info)
-        if isinstance(start, int) and None in self._sources:
-            if start in self._sources:
-                raise InputError(f"two masks are given for frame {start}")
-            self._sources[start] = self._sources.pop(None)
-        for number, source in sorted(self._sources.items(), key=lambda item: item[0] or 0):
-            _check_frame(number, source, info, start, end)
-            _check_place(source, info)
-            mask = self._read(source)
-            ids = object_ids(mask)
-            self._ids.update(ids)
-            if not ids and not (zero_is_background and self._ids):
-                del self._sources[number]
-            self.checksum = zlib.crc32(mask.tobytes(), zlib.crc32(str(number).encode(), self.checksum))
-        if not self._ids:
+        self._parts: dict[int | None, list[Part]] = {}
+        self.paths: list[Path] = []  # files that are read
+        for frame, source in _listed(masks):
+            self._add(frame, source)
+        if isinstance(start, int) and None in self._parts:
+            self._parts[start] = self._parts.pop(None) + self._parts.get(start, [])
+        for number in sorted(self._parts, key=lambda key: key or 0):
+            _check_frame(number, self._parts[number], info, start, end)
+            self._check(number)
+        if not self._numbers.ids:
             raise InputError(f"no mask given for {info.path} marks an object")
-        self._unused = set(self._sources)
+        self._unused = set(self._parts)
 
     @property
     def first(self) -> int | None:
         """The first frame with a mask; None if that is whichever frame comes first."""
-        return min(number for number in self._sources if number is not None) if None not in self._sources else None
+        return min(number for number in self._parts if number is not None) if None not in self._parts else None
 
     @property
     def object_ids(self) -> tuple[int, ...]:
         """The ids in all masks, ascending."""
-        return tuple(sorted(self._ids))
+        return tuple(sorted(self._numbers.ids))
 
     @property
-    def paths(self) -> list[Path]:
-        """The files that are read."""
-        return [Path(source) for source in self._sources.values() if not isinstance(source, np.ndarray)]
+    def names(self) -> Mapping[int, str]:
+        """Names of objects: those given, and the labels of annotation files."""
+        return self._numbers.names
+
+    @property
+    def palette(self) -> bytes | None:
+        """768 bytes, the colours of the masks given; None where they have none."""
+        return self._numbers.palette
+
+    @property
+    def cut_out(self) -> list[int | None]:
+        """Frames whose mask is cut out of the picture, by a box or strokes."""
+        return [number for number in self._parts if needs_frame(self._shapes(number))]
 
     @property
     def unused(self) -> list[int]:
         """Frames with a mask that have not been asked for."""
         return sorted(number for number in self._unused if number is not None)
 
-    def take(self, number: int, is_first: bool) -> NDArray[np.uint8] | None:
-        """The mask of a frame, uint8 (H, W), or None. `is_first`: it is the first frame read."""
-        key = None if is_first and None in self._sources else number
-        if key is None and number in self._sources:
+    def take(self, number: int, image: NDArray[np.uint8], is_first: bool) -> Mask | None:
+        """The mask of a frame, uint8 (H, W), or None.
+
+        Args:
+            number: of the frame.
+            image: uint8 (H, W, 3), RGB, its picture.
+            is_first: it is the first frame read.
+        """
+        key = None if is_first and None in self._parts else number
+        if key is None and number in self._parts:
             raise InputError(f"two masks are given for frame {number}")
-        if key not in self._sources:
+        if key not in self._parts:
             return None
         self._unused.discard(key)
-        return self._read(self._sources[key])
+        mask = self._joined(key)
+        return self._with_shapes(key, mask, image)
 
-    def _read(self, source: MaskSource) -> NDArray[np.uint8]:
-        if isinstance(source, np.ndarray):
-            return as_index_map(source, self._size)
-        file = read_mask(
-            Path(source),
-            size=self._size,
-            clean=self._clean,
+    def _add(self, number: int | None, source: MaskSource) -> None:
+        """Put a source to the frames that it speaks of."""
+        if isinstance(source, str):
+            own, source = parse_mask(source)
+            number = number if own is None else own
+        source = FileSource(source) if isinstance(source, Path) else source
+        if isinstance(source, FileSource) and source.path.is_dir():
+            if number is not None or source.object_id is not None:
+                raise InputError(f"{source.path} is a folder; its files are named like the frames")
+            for frame, path in _in_folder(source.path, self._info):
+                self._add(frame, path)
+        elif isinstance(source, FileSource) and is_annotation(source.path):
+            self.paths.append(source.path)
+            for place, labels in read_labels(source, number, self._info, resize=self._resize):
+                self._parts.setdefault(place, []).append(labels)
+        else:
+            if isinstance(source, FileSource):
+                self.paths.append(source.path)
+                _check_place(source.path, self._info)
+            self._parts.setdefault(number, []).append(source)
+
+    def _check(self, number: int | None) -> None:
+        """Read a frame's masks as far as that can be done without its picture; forget it if they say nothing."""
+        mask, shapes = self._joined(number), self._shapes(number)
+        if needs_frame(shapes):
+            find_opencv()
+        for place, shape in enumerate(shapes):
+            shape.check(self._info.width, self._info.height)
+            if (number, place) not in self._shape_ids:
+                self._shape_ids[number, place] = self._shape_id(number, place, shapes)
+        ids = object_ids(mask)
+        self._numbers.ids.update(ids, (self._shape_ids[number, place] for place in range(len(shapes))))
+        if shapes and not needs_frame(shapes):
+            mask = self._with_shapes(number, mask, np.zeros((*self._size, 3), np.uint8))
+        said = f"{number}{' '.join(map(str, shapes))}"
+        self.checksum = zlib.crc32(mask.tobytes(), zlib.crc32(said.encode(), self.checksum))
+        if not ids and not shapes and not (self.zero_is_background and self._numbers.ids):
+            del self._parts[number]
+
+    def _shapes(self, number: int | None) -> list[Shape]:
+        return [part for part in self._parts[number] if isinstance(part, Shape)]
+
+    def _shape_id(self, number: int | None, place: int, shapes: Sequence[Shape]) -> int:
+        shape = shapes[place]
+        if shape.object_id is not None:
+            return shape.object_id
+        if not shape.is_stroke:
+            return self._numbers.free()
+        if place == 0:
+            raise InputError(f"{shape} refines no shape", "put a number in front, or a box: or poly: before it")
+        return self._shape_ids[number, place - 1]
+
+    def _with_shapes(self, number: int | None, mask: Mask, image: NDArray[np.uint8]) -> Mask:
+        """Add a frame's shapes to what its other masks say."""
+        shapes = self._shapes(number)
+        if not shapes:
+            return mask
+        numbered = [(self._shape_ids[number, place], shape) for place, shape in enumerate(shapes)]
+        drawn = draw_shapes(numbered, mask, image)
+        for object_id, shape in numbered:
+            if shape.kind == "poly" and not needs_frame([s for i, s in numbered if i == object_id]):
+                _check_apart(mask, np.where(drawn == object_id, drawn, np.uint8(0)), number, str(shape))
+        return np.where((mask > 0) & (mask != VOID), mask, drawn)
+
+    def _joined(self, number: int | None) -> Mask:
+        """What the files and arrays say of a frame, together."""
+        result = np.zeros(self._size, np.uint8)
+        several = len(self._parts) > 1 or len(self._parts[number]) > 1
+        for part in self._parts[number]:
+            if isinstance(part, Shape):
+                continue
+            mask = self._read(part, object_ids(result), may_be_empty=several)
+            _check_apart(result, mask, number, str(part) if isinstance(part, FileSource) else "another mask")
+            result = np.where((result == 0) | (result == VOID) & (mask > 0), mask, result)
+        return result
+
+    def _read(self, part: Mask | FileSource | Labels, others: Sequence[int], *, may_be_empty: bool) -> Mask:
+        if isinstance(part, np.ndarray):
+            return as_index_map(part, self._size)
+        if isinstance(part, Labels):
+            return with_object(self._numbers.of_labels(part), part.source)
+        if part.path.suffix.lower() in ARRAYS:
+            file = read_array(part, clean=self._clean)
+        else:
+            file = read_mask(part.path, clean=self._clean, may_be_empty=may_be_empty)
+        mask = fit_mask(
+            file.mask,
+            f"the mask {part}",
+            self._size,
             resize=self._resize,
             pixel_aspect=self._info.pixel_aspect,
             turned_by=self._turned_by,
-            may_be_empty=len(self._sources) > 1,
         )
-        if file.by_colour and file.palette:
-            return self._same_ids(file, file.palette)
-        if file.is_white:  # the object that is white in another mask, else object 1
-            number = self._ids_of_colours.setdefault(WHITE, 1)
-            return np.where(file.mask == 1, np.uint8(number), file.mask)
-        for number in object_ids(file.mask):
-            self._ids_of_colours.setdefault(file.colour_of(number), number)
-        self.palette = self.palette or file.palette
-        return file.mask
-
-    def _same_ids(self, file: MaskFile, colours: bytes) -> NDArray[np.uint8]:
-        """Give a colour the same id in every file, and no id that another mask has; within one file ids go by area."""
-        table = np.zeros(256, np.uint8)
-        for number in object_ids(file.mask):
-            colour = colours[3 * number : 3 * number + 3]
-            if colour not in self._ids_of_colours:
-                free = next((i for i in range(1, VOID) if i not in self._ids), None)
-                if free is None:
-                    raise InputError("the masks given have more than 254 objects between them")
-                self._ids_of_colours[colour] = free
-                self._ids.add(free)
-            table[number] = self._ids_of_colours[colour]
-        palette = bytearray(self.palette or colours)
-        for colour, number in self._ids_of_colours.items():
-            palette[3 * number : 3 * number + 3] = colour
-        self.palette = bytes(palette)
-        return table[file.mask]
+        file = replace(file, mask=mask)
+        if part.object_id is not None:
+            return with_object(file.mask, part)
+        return self._numbers.of_file(file, others)
 
 
-def _by_frame(masks: MaskSource | Mapping[int | None, MaskSource], info: ClipInfo) -> dict[int | None, MaskSource]:
-    if isinstance(masks, Mapping):
-        return dict(masks)
-    if isinstance(masks, np.ndarray) or not Path(masks).is_dir():
-        return {None: masks}
-    files = list_pictures(Path(masks))
+def _listed(masks: MaskSources | Mapping[int | None, MaskSources]) -> Iterator[tuple[int | None, MaskSource]]:
+    by_frame = masks if isinstance(masks, Mapping) else {None: masks}
+    for number, sources in by_frame.items():
+        if isinstance(sources, str | Path | np.ndarray | FileSource | Shape):
+            yield number, sources
+        else:
+            yield from ((number, source) for source in sources)
+
+
+def _in_folder(folder: Path, info: ClipInfo) -> Iterator[tuple[int, Path]]:
+    """The masks of a folder with their frames, which their names say."""
+    endings = PICTURES | ARRAYS | {".json", ".txt"}
+    files = [p for p in sorted(folder.iterdir()) if p.suffix.lower() in endings and p.name[0] != "." and p.is_file()]
+    if not files:
+        raise InputError(f"{folder} holds no masks", "masks are " + ", ".join(sorted(endings)))
     if info.path.is_dir():
-        numbers = {_name(path): number for number, path in enumerate(list_pictures(info.path))}
+        numbers = {same_form(path.stem): number for number, path in enumerate(list_pictures(info.path))}
     else:
-        numbers = {_name(path): int(path.stem) for path in files if path.stem.isdecimal()}
-    for path in files:
-        if _name(path) not in numbers:
+        numbers = {path.stem: int(path.stem) for path in files if path.stem.isdecimal()}
+    names = [same_form(path.stem) for path in files]
+    for name, path in zip(names, files, strict=True):
+        if name not in numbers:
             expected = f"like {next(iter(numbers))}" if info.path.is_dir() else "by its number, like 00012.png"
             raise InputError(f"{path} does not belong to a frame of {info.path}", f"name a mask {expected}")
-    twice = [name for name, count in Counter(map(_name, files)).items() if count > 1]
+    twice = [name for name, count in Counter(names).items() if count > 1]
     if twice:
-        first, second = [path for path in files if _name(path) == twice[0]][:2]
+        first, second = [path for name, path in zip(names, files, strict=True) if name == twice[0]][:2]
         raise InputError(f"{first} and {second} are masks of the same frame", "move one of them to another folder")
-    return {numbers[_name(path)]: path for path in files}
+    for name, path in zip(names, files, strict=True):
+        yield numbers[name], path
 
 
-def _name(path: Path) -> str:
-    return same_form(path.stem)
+def _check_apart(first: Mask, second: Mask, number: int | None, name: str) -> None:
+    """Refuse a mask that puts an object where another mask of its frame has another one."""
+    both = (first > 0) & (second > 0) & (first != VOID) & (second != VOID) & (first != second)
+    if both.any():
+        y, x = np.argwhere(both)[0]
+        frame = "the first frame" if number is None else f"frame {number}"
+        found = f"objects {first[y, x]} and {second[y, x]} overlap on {both.sum()} pixels"
+        raise InputError(f"{found} of {frame}, by {name}", "take the pixels out of one of the masks")
 
 
-def _check_place(source: MaskSource, info: ClipInfo) -> None:
+def _check_place(path: Path, info: ClipInfo) -> None:
     """Refuse a mask that would be taken for a frame of the clip."""
-    if not isinstance(source, np.ndarray) and Path(source).resolve().parent == info.path.resolve():
-        taken = f"the mask {source} lies among the frames of {info.path}, and would be taken for one"
+    if path.suffix.lower() in PICTURES and path.resolve().parent == info.path.resolve():
+        taken = f"the mask {path} lies among the frames of {info.path}, and would be taken for one"
         raise InputError(taken, "move it to another folder")
 
 
 def _check_frame(
-    number: int | None, source: MaskSource, info: ClipInfo, start: int | Fraction, end: int | Fraction | None
+    number: int | None, parts: Sequence[Part], info: ClipInfo, start: int | Fraction, end: int | Fraction | None
 ) -> None:
     if number is None:
         return
+    source = parts[0].source if isinstance(parts[0], Labels) else parts[0]
     name = "the mask" if isinstance(source, np.ndarray) else f"the mask {source}"
     if info.is_counted and info.num_frames and number >= info.num_frames:
         held = f"the clip's frames are 0 to {info.num_frames - 1}"

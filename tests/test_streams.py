@@ -328,6 +328,33 @@ def test_a_transport_stream_that_ends_inside_a_packet_is_cut(make_clip: Maker, t
     assert len(list(read_frames(path))) == 8
 
 
+CONTAINERS = {
+    "a.avi": ("libx264", {}),
+    "a.mkv": ("libx264", {}),
+    "a.webm": ("libvpx-vp9", {}),
+    "a.flv": ("libx264", {}),
+    "a.ts": ("libx264", {}),
+    "a.gif": ("gif", {}),
+    "fast.mp4": ("libx264", {"movflags": "faststart"}),
+    "fragments.mp4": ("libx264", {"movflags": "frag_keyframe+empty_moov"}),
+}
+
+
+@pytest.mark.parametrize("name", CONTAINERS)
+def test_wherever_a_file_is_cut_that_is_told(make_clip: Maker, tmp_path: Path, name: str) -> None:
+    codec, options = CONTAINERS[name]
+    pix_fmt = "rgb8" if codec == "gif" else "yuv420p"
+    path = make_clip(tmp_path / name, num_frames=12, codec=codec, options=options, pix_fmt=pix_fmt, rate=RATE).path
+    data = path.read_bytes()
+    for appended in (b"", bytes(50), b"appended"):
+        path.write_bytes(data + appended)
+        assert len(list(read_frames(path))) == 12
+    for place in range(1, 40):
+        path.write_bytes(data[: len(data) * place // 40 | 1])  # odd, and so no end of a packet of 188
+        with pytest.raises(InputError):
+            list(read_frames(path))
+
+
 @pytest.mark.parametrize("name", ["a.avi", "a.mp4"])
 def test_a_file_that_ends_before_its_outermost_chunk_is_cut(make_clip: Maker, tmp_path: Path, name: str) -> None:
     options = {"movflags": "frag_keyframe+empty_moov"} if name == "a.mp4" else {}

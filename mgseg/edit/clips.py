@@ -8,6 +8,7 @@ from typing import Any
 from mgseg.edit.frames import FrameStore
 from mgseg.edit.project import Project
 from mgseg.errors import InputError
+from mgseg.files.names import in_words, reads_once
 from mgseg.files.pictures import PICTURES
 from mgseg.files.video import ClipInfo, probe
 
@@ -43,6 +44,8 @@ class Clips:
     def __getitem__(self, clip_id: str) -> OpenClip:
         if clip_id not in self._open:
             path = self.path(clip_id)
+            if reads_once(path):
+                raise InputError(f"{in_words(path)} can be read only once, and editing reads a clip again and again")
             info = probe(path)
             folder = self._project or project_folder(path)
             project = Project(folder, info)

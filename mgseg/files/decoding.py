@@ -205,7 +205,8 @@ class _Reordered:
 
 def _lacks_frames(path: Path, container: InputContainer, stream: VideoStream, count: int) -> bool:
     """Whether a file is cut by the structure of its container; an AVI counts empty chunks as frames, too."""
-    if reads_once(path) or 0 < stream.frames <= count:
+    has_all = 0 < stream.frames <= count and container.format.name != "gif"  # where what is read is counted
+    if reads_once(path) or has_all:
         return False
     return is_cut(path, container.format.name)
 

@@ -89,7 +89,7 @@ def test_trunks_made_ready_fuse_and_keep_the_maps_that_they_return(trunk: str) -
         expected = model.query_encoder(image)
         assert operations.fused == 0
         found = ready.query_encoder(image)
-    assert operations.fused > 10
+    assert operations.fused > 5
     for ours, theirs in zip(found, expected, strict=True):  # a map that a later block had written into would differ
         scale = theirs.abs().max()
         torch.testing.assert_close(ours / scale, theirs / scale, rtol=0, atol=1e-5)

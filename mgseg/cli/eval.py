@@ -125,7 +125,7 @@ def evaluate(
             files = Files(masks=masks, resume=resume, overwrite=overwrite, archive=archive, page=page)
             options = SegmenterOptions(size, memory_every, memory_size, flip)
             with join(device) as processes:
-                network = Network(weights, processes.device, precision)
+                network = Network(weights, processes.device, precision.value)
                 report = evaluate_split(
                     found, network, options, files, processes=processes, progress=progress, **scoring
                 )

@@ -62,16 +62,14 @@ def evaluate_split(
         options: of the Segmenter.
         files: what to write; nothing by default.
         score, workers: see `evaluate_masks`.
-        processes: from `distributed.join`; they share the sequences out, and the first one alone scores. They need a
-            folder of masks that all of them see.
+        processes: from `distributed.join`; they share the sequences, see one folder of masks, and the first one scores.
         progress: called with ("segment" or "score", frames done, frames in all).
 
     Returns:
         The report; without scores where nothing was scored.
 
     Raises:
-        MgsegError: a file of the dataset, the weights or an output is not as it must be. What can be checked is
-            checked before anything is segmented.
+        MgsegError: a file is not as it must be; what can be checked is checked before anything is segmented.
     """
     from mgseg.evaluation.inference import run_split
 

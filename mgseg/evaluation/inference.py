@@ -54,14 +54,13 @@ def run_split(
 ) -> dict[str, Any]:
     """Segment each sequence of a split from its given masks into `output/SEQUENCE/FRAME.png`.
 
-    An object is given in the first frame whose annotation shows it. A sequence's folder appears whole or not at
-    all. Masks are written of the frames that count (`VideoSequence.saved`).
+    An object is given in the first frame whose annotation shows it. Masks are written of the frames that count
+    (`VideoSequence.saved`). A sequence's folder appears whole or not at all.
 
     Args:
         split: what to segment.
         output: folder of the results, made if need be.
-        network, options, processes: see `evaluate.evaluate_split`.
-        resume, overwrite: see `evaluate.Files`.
+        network, options, processes, resume, overwrite: see `evaluate.evaluate_split` and `evaluate.Files`.
         progress: called with (frames done, frames in all) of this process.
 
     Returns:
@@ -78,16 +77,15 @@ def run_split(
     if processes.is_main:
         plan = _share(_prepare(split, output, record, resume=resume, overwrite=overwrite), processes.world_size)
     mine = split.only(processes.from_main(plan)[processes.rank]).sequences
-    total, done, in_network, start = sum(len(sequence.frames) for sequence in mine), 0, 0.0, perf_counter()
-    if mine:
-        segmenter = Segmenter(network, options)
-        start = perf_counter()
+    segmenter = Segmenter(network, options) if mine else None  # loads the weights
+    start, spent = perf_counter(), []
     for sequence in mine:
+        assert segmenter
         for seconds in _run_sequence(sequence, segmenter, output, any_id=split.single_object):
-            in_network, done = in_network + seconds, done + 1
+            spent.append(seconds)
             if progress:
-                progress(done, total)
-    speed = _join(processes.gather(Speed(done, in_network, perf_counter() - start)))
+                progress(len(spent), sum(len(one.frames) for one in mine))
+    speed = _join(processes.gather(Speed(len(spent), sum(spent), perf_counter() - start)))
     if speed.frames:
         record["speed"] = speed.to_dict()
     if processes.is_main:

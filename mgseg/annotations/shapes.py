@@ -53,7 +53,7 @@ def trace_centres(mask: Mask, tolerance: float = TOLERANCE) -> list[Ring] | None
     Returns:
         A ring for each part; None where that cannot say the mask: it has holes, or parts without three corners.
     """
-    cv2 = _import("cv2", "OpenCV")
+    cv2 = import_extra("cv2", "OpenCV")
     contours, tree = cv2.findContours(mask.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
     rings = [_simplify(contour[:, 0].astype(np.int32), tolerance) for contour in contours]
     has_holes = any(parent >= 0 for *_, parent in (tree[0] if tree is not None else ()))

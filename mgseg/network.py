@@ -20,8 +20,8 @@ from mgseg.weights import AUTO, build_model, choose_weights, extra_entries, find
 class Network:
     """A network for inference, on one device and in one precision.
 
-    The device, the precision, the file and the hash of released weights are checked at once, which takes no time. The
-    file is read when `model`, `config` or `extra` is first used; the batch norms are then folded into the convolutions.
+    The device, the precision, the file and the hash of released weights are checked at once. The weights are loaded
+    when `model`, `config` or `extra` is first used; their batch norms are then folded into the convolutions.
 
     Args:
         weights: a released name, a file, or "auto": the lightest released network on a CPU, the most accurate on a GPU.

@@ -1,1 +1,1 @@
-"""Faster forms of the network for inference; every one gives the same output as the plain form."""
+"""Faster forms of the network; all but int8 give the output of the plain form, up to rounding."""

@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 
 import mgseg
 import mgseg.segment.clip
+from mgseg import Alpha, CutOuts, Matte, Outputs
 from mgseg.cli import app
 from mgseg.cli import segment as command
 from mgseg.errors import InputError
@@ -85,6 +86,35 @@ def test_options_reach_the_segmenter(call: Any, place: Path, monkeypatch: pytest
     assert outputs.overwrite
 
 
+def test_options_reach_mattes_and_cut_outs(call: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Outputs] = []
+
+    def segment_clip(_: Any, __: Any, outputs: Outputs, *___: Any, **more: Any) -> None:
+        seen.append(outputs)
+        raise InputError("enough")
+
+    monkeypatch.setattr(mgseg.segment.clip, "segment_clip", segment_clip)
+    shape = ("--objects", "1,3", "--expand", "-2", "--feather", "4", "--invert")
+    call("-m", "first.png", "--matte", "m.mov", "--matte-only", "--cut-outs", "c", "--hard", *shape)
+    call("-m", "first.png", "--matte", "m.mp4", "--background", "#00b140", "--each-object", "e", "--name", "%04d.png")
+    alpha = Alpha(objects=(1, 3), expand=-2, feather=4, invert=True)
+    assert seen[0].matte == Matte("m.mov", alpha, only=True)
+    assert seen[0].cut_outs == CutOuts("c", alpha, hard=True)
+    assert seen[1].matte == Matte("m.mp4", background="#00b140")
+    assert (seen[1].each_object, seen[1].name) == (Path("e"), "%04d.png")
+
+
+def test_a_matte_is_written_and_its_place_is_told(call: Any, place: Path) -> None:
+    result = call("-m", "first.png", "--no-masks", "--matte", "m.mkv", "--objects", "2", "--end", "2")
+    assert result.exit_code == 0, result.stderr
+    assert result.stdout == "m.mkv\n"
+    assert len(list(read_frames(place / "m.mkv"))) == 2
+    result = call("-m", "first.png", "--no-masks", "--matte", "n.mkv", "--objects", "5", "--end", "2")
+    assert result.exit_code == 1
+    assert "no mask gives object 5" in result.stderr
+    assert "the masks give 1, 2" in result.stderr
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
@@ -119,6 +149,13 @@ def test_positions_are_frames_or_times(text: str, expected: int | Fraction) -> N
         ["--mask", "first.png", "--size", "-1"],
         ["--mask", "first.png", "--precision", "float8"],
         ["--mask", "first.png", "--colour", "red"],
+        ["--mask", "first.png", "--hard"],
+        ["--mask", "first.png", "--matte-only"],
+        ["--mask", "first.png", "--background", "blur", "--cut-outs", "c"],
+        ["--mask", "first.png", "--feather", "2"],
+        ["--mask", "first.png", "--invert"],
+        ["--mask", "first.png", "--matte", "m.mov", "--objects", "1-3"],
+        ["--mask", "first.png", "--matte", "m.mov", "--feather", "-1"],
     ],
     ids=" ".join,
 )

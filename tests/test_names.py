@@ -8,12 +8,12 @@ import pytest
 from PIL import Image
 
 import mgseg.files.names
-from mgseg.cli.segment import _parse_mask
 from mgseg.errors import InputError, OutputError
 from mgseg.files.names import check_name, find_path, masks_folder
 from mgseg.files.video import open_clip
 from mgseg.outputs.table import Outputs
 from mgseg.segment.clip import segment_clip
+from mgseg.segment.mask_sources import FileSource, parse_mask
 
 COMPOSED = "caf\u00e9"
 DECOMPOSED = unicodedata.normalize("NFD", COMPOSED)
@@ -28,6 +28,12 @@ def test_a_name_in_another_unicode_form_is_found(tmp_path: Path, clip: Any, type
         assert source.info.width == 96
     with pytest.raises(InputError, match="no such mask"):
         find_path(tmp_path / f"{typed}s", "mask")
+
+
+def test_a_name_that_no_file_can_have_is_told(tmp_path: Path) -> None:
+    for name in ("x" * 999 + ".mp4", "a\0b.mp4"):
+        with pytest.raises(InputError), open_clip(tmp_path / name):
+            pass
 
 
 def test_masks_belong_to_frames_of_the_same_letters(tmp_path: Path, make_clip: Any, tiny_network: Any) -> None:
@@ -88,4 +94,6 @@ def test_names_that_windows_does_not_take_are_refused_there_before_the_run(
     ],
 )
 def test_windows_paths_of_masks_are_paths(text: str, expected: tuple[int | None, Path]) -> None:
-    assert _parse_mask(text) == expected
+    frame, source = parse_mask(text)
+    assert isinstance(source, FileSource)
+    assert (frame, source.path) == expected

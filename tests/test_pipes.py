@@ -118,6 +118,13 @@ def test_what_a_pipe_cannot_give_is_told(stdin: Any, make_clip: Maker, tmp_path:
         assert hint in str(caught.value.hint)
 
 
+def test_a_pipe_among_pictures_is_no_picture(make_clip: Maker, tmp_path: Path) -> None:
+    folder = make_clip(tmp_path / "frames", num_frames=2).path
+    os.mkfifo(folder / "00002.png")
+    (folder / "00003.png").symlink_to(folder)
+    assert len(list(read_frames(folder))) == 2
+
+
 def test_the_masks_of_a_pipe_have_a_folder_with_a_name(tmp_path: Path) -> None:
     assert masks_folder(STDIN) == masks_folder(Path("/dev/stdin")) == Path("stdin_masks")
     os.mkfifo(tmp_path / "camera.ts")

@@ -36,7 +36,10 @@ def find_path(path: Path, what: str = "file or folder") -> Path:
     Raises:
         InputError: there is none.
     """
-    found = path if path == STDIN else _existing(path)
+    try:
+        found = path if path == STDIN else _existing(path)
+    except OSError as error:  # a name that the file system does not take
+        raise InputError(f"{path}: {error.strerror}") from error
     if found is None:
         raise InputError(f"no such {what}: {path}")
     return found

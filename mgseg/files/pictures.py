@@ -50,8 +50,8 @@ def list_pictures(folder: Path) -> list[Path]:
     """
     try:
         with os.scandir(folder) as entries:
-            files = [Path(entry) for entry in entries if entry.name[0] != "." and not entry.is_dir()]
-        paths = [path for path in files if path.suffix.lower() in PICTURES]
+            files = [entry for entry in entries if entry.is_file() or (entry.is_symlink() and not entry.is_dir())]
+        paths = [Path(file) for file in files if file.name[0] != "." and Path(file).suffix.lower() in PICTURES]
     except OSError as error:
         raise InputError(f"cannot read the folder {folder}: {error.strerror}") from error
     if not paths:

@@ -27,13 +27,12 @@ from mgseg.files.masks import write_mask
 from mgseg.files.video import read_frames
 from mgseg.files.video_writer import VideoWriter
 from mgseg.model.fast.counts import operation_counts
-from mgseg.model.network import PRESETS, MotionGuidedSTM
+from mgseg.model.network import MotionGuidedSTM
 from mgseg.model.reference import PlainSegmenter
 from mgseg.network import Network
 from mgseg.segment.segmenter import Segmenter, SegmenterOptions
-from mgseg.weights import load_network, save_weights
+from mgseg.weights import load_network
 
-RANDOM = "random:"
 # Methods of the network -> the part of a step that they are.
 PARTS = {
     "encode_query": "encode_query",
@@ -73,26 +72,6 @@ class BenchOptions:
             raise InputError(f"expected 2 or more memory frames, 1 to {limit} objects and 1 or more repeats")
         if self.height % 16 or self.width % 16 or min(self.height, self.width) < 32:
             raise InputError(f"{self.height}x{self.width}: both must be multiples of 16", "try --size 480x864")
-
-
-def parse_size(text: str) -> tuple[int, int]:
-    """Return (height, width) of "480x864"; an InputError for anything else."""
-    parts = text.split("x")
-    if len(parts) != 2 or not all(part.isascii() and part.isdigit() for part in parts):
-        raise InputError(f"size {text!r}: expected HEIGHTxWIDTH", "try --size 480x864")
-    return int(parts[0]), int(parts[1])
-
-
-def random_weights(text: str, folder: Path) -> Path:
-    """Write random, reproducible weights of a preset, such as "random:lite", into a folder, and return the file."""
-    name = text.removeprefix(RANDOM)
-    if name not in PRESETS:
-        raise InputError(f"no network {name!r}", f"random weights: {', '.join(RANDOM + p for p in PRESETS)}")
-    path = folder / f"random-{name}.pth"
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        save_weights(path, PRESETS[name], MotionGuidedSTM(PRESETS[name]).state_dict())
-    return path
 
 
 def run_benchmark(network: Network, options: BenchOptions) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from torch import Tensor
 from mgseg.errors import OutputError, WeightsError
 from mgseg.files.whole_file import cannot_write, make_folder, whole_file
 from mgseg.model.encoders import Trunk
-from mgseg.model.network import ModelConfig, MotionGuidedSTM
+from mgseg.model.network import PRESETS, ModelConfig, MotionGuidedSTM
 
 FORMAT = 1
 AUTO = "auto"
@@ -203,6 +203,21 @@ def save_weights(
             torch.save(entries, part)
         except RuntimeError as error:  # torch's word for a full disk
             raise cannot_write(path, error) from error
+
+
+def save_random_weights(preset: str, folder: Path) -> Path:
+    """Write random, reproducible weights of a network of `PRESETS` into a folder, and return the file.
+
+    Raises:
+        WeightsError: there is no such network.
+    """
+    if preset not in PRESETS:
+        raise WeightsError(f"there is no network {preset!r}", f"networks: {', '.join(PRESETS)}")
+    path = folder / f"random-{preset}.pth"
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        save_weights(path, PRESETS[preset], MotionGuidedSTM(PRESETS[preset]).state_dict())
+    return path
 
 
 def export_weights(source: Path, target: Path, overwrite: bool = False) -> None:

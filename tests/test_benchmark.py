@@ -8,12 +8,12 @@ import pytest
 from typer.testing import CliRunner
 
 import mgseg.benchmark
-from mgseg.benchmark import BenchOptions, parse_size, random_weights, run_benchmark
+from mgseg.benchmark import BenchOptions, run_benchmark
 from mgseg.cli import app
 from mgseg.errors import InputError
 from mgseg.model.network import PRESETS
 from mgseg.network import Network
-from mgseg.weights import save_weights
+from mgseg.weights import save_random_weights, save_weights
 
 
 @pytest.fixture(scope="module")
@@ -74,17 +74,21 @@ def test_what_cannot_be_measured_is_named(tiny_network, change, says):
         run_benchmark(tiny_network, BenchOptions(**change))
 
 
-def test_sizes_and_networks_that_are_none_are_named(tiny_network, tmp_path):
-    assert parse_size("480x864") == (480, 864)
-    with pytest.raises(InputError, match="HEIGHTxWIDTH"):
-        parse_size("480")
-    with pytest.raises(InputError, match="no network"):
-        random_weights("random:vgg", tmp_path)
+@pytest.mark.parametrize(
+    ("arguments", "says"), [(["--size", "480"], "HEIGHTxWIDTH"), (["--weights", "random:vgg"], "no network 'vgg'")]
+)
+def test_sizes_and_networks_that_are_none_are_named(arguments, says):
+    found = CliRunner().invoke(app, ["bench", "--device", "cpu", *arguments])
+    assert found.exit_code == 1
+    assert says in found.stderr
+
+
+def test_a_network_built_in_memory_cannot_be_loaded_again(tiny_network):
     with pytest.raises(InputError, match="from a file"):
         run_benchmark(tiny_network, BenchOptions())
 
 
 def test_random_weights_are_the_same_every_time_and_fit_their_network(tmp_path):
-    first, second = (random_weights("random:lite", tmp_path / name) for name in "ab")
+    first, second = (save_random_weights("lite", tmp_path / name) for name in "ab")
     assert first.read_bytes() == second.read_bytes()
     assert Network(first, "cpu").config == PRESETS["lite"]

@@ -9,9 +9,10 @@ from rich.table import Table
 
 from mgseg.cli import console
 from mgseg.cli.options import Device, Precision, Threads, find_network
-from mgseg.errors import MgsegError
+from mgseg.errors import InputError, MgsegError
 
 NETWORK, MEASURE = "Network", "Measurement"
+RANDOM = "random:"
 
 
 def bench(
@@ -39,13 +40,14 @@ def bench(
 
     In float32 both must give the same masks; where they do not, it fails after the figures.
     """
-    from mgseg.benchmark import RANDOM, BenchOptions, parse_size, random_weights, run_benchmark
+    from mgseg.benchmark import BenchOptions, run_benchmark
+    from mgseg.weights import save_random_weights
 
-    height, width = parse_size(size)
+    height, width = _parse_size(size)
     options = BenchOptions(height, width, objects, memory_frames, repeats, plain)
     with TemporaryDirectory(prefix="mgseg-") as folder:
         if weights.startswith(RANDOM):
-            weights = str(random_weights(weights, Path(folder)))
+            weights = str(save_random_weights(weights.removeprefix(RANDOM), Path(folder)))
         report = run_benchmark(find_network(weights, device, precision), options)
     if as_json:
         console.json(report)
@@ -53,6 +55,14 @@ def bench(
         console.table(_table(report))
     if plain and report["options"]["precision"] == Precision.float32 and report["masks"]["differences"]:
         raise MgsegError("the masks of both forms differ, as they never should in float32")
+
+
+def _parse_size(text: str) -> tuple[int, int]:
+    """Return (height, width) of "480x864"."""
+    parts = text.split("x")
+    if len(parts) != 2 or not all(part.isascii() and part.isdigit() for part in parts):
+        raise InputError(f"size {text!r}: expected HEIGHTxWIDTH", "try --size 480x864")
+    return int(parts[0]), int(parts[1])
 
 
 def _table(report: dict[str, Any]) -> Table:

@@ -1,0 +1,250 @@
+"""A training on a borrowed machine that nothing can be downloaded to, and that files reach and leave in pieces.
+
+    python tools/gpu_day.py pack OUT SOURCE... [--mib 60] [--shorter-side 480] [--quality 90]
+    python tools/gpu_day.py unpack SHARDS DEST
+    python tools/gpu_day.py train MINUTES RUN -- mgseg train ... --out RUN
+    python tools/gpu_day.py cut FILE OUT [--mib 15] [--first 0] [--count 0]
+    python tools/gpu_day.py join PIECES DEST
+
+`pack` writes datasets as tar files under a size, with their hashes in manifest.json; of a folder with lists in
+ImageSets only the sequences of train.txt. `unpack` lays out the shards that are there and names those that are not:
+they may come in several transfers. `train` runs the command for so many minutes of its own schedule, with --resume, and
+lets it save. `cut` and `join` take a file apart and put it together by hash. docs/gpu-day.md has the order of it all.
+"""
+
+import argparse
+import hashlib
+import json
+import signal
+import subprocess
+import sys
+import tarfile
+from collections.abc import Iterator
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+MANIFEST = "manifest.json"
+MIB = 2**20
+GRACE_SECONDS = 120  # a run that was told to stop ends its step, and saves
+FRAMES = {".jpg", ".jpeg"}
+
+
+class KitError(Exception):
+    """Something that whoever runs this can mend."""
+
+
+def sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def members(source: Path) -> Iterator[Path]:
+    """The files of a dataset, in order; of one with lists only the sequences of train.txt, and that list."""
+    lists = sorted((source / "ImageSets").glob("*/train.txt"))
+    if not lists:
+        yield from sorted(path for path in source.rglob("*") if path.is_file())
+        return
+    yield from lists
+    names = sorted({name for path in lists for name in path.read_text(encoding="utf-8").split()})
+    for kind in ("JPEGImages", "Annotations"):
+        for name in names:
+            folders = sorted(folder for folder in (source / kind).glob(f"*/{name}") if folder.is_dir())
+            if not folders:
+                raise KitError(f"{source}: train.txt names {name}, which has no folder in {kind}/*/")
+            yield from sorted(path for folder in folders for path in folder.iterdir())
+
+
+def content_of(path: Path, shorter_side: int, quality: int) -> bytes:
+    """The file as it is; a JPEG larger than asked for, or of a higher quality, made smaller where that saves bytes."""
+    content = path.read_bytes()
+    if path.suffix.lower() not in FRAMES or not quality:
+        return content
+    with Image.open(path) as image:
+        factor = min(1.0, shorter_side / min(image.size)) if shorter_side else 1.0
+        size = round(image.width * factor), round(image.height * factor)
+        written = BytesIO()
+        image.convert("RGB").resize(size, Image.Resampling.LANCZOS).save(written, "JPEG", quality=quality)
+    return min(content, written.getvalue(), key=len) if factor == 1 else written.getvalue()
+
+
+def pack(out: Path, sources: list[Path], mib: int, shorter_side: int, quality: int) -> dict[str, Any]:
+    """Write the shards and their manifest."""
+    if (out / MANIFEST).exists():
+        raise KitError(f"{out} holds shards already: another folder, or delete them")
+    names = [source.resolve().name for source in sources]
+    if len(set(names)) < len(names):
+        raise KitError(f"two sources have one name: {', '.join(sorted(names))}")
+    out.mkdir(parents=True, exist_ok=True)
+    shards: list[dict[str, Any]] = []
+    waiting: list[tuple[str, bytes]] = []
+
+    def close() -> None:
+        if not waiting:
+            return
+        path = out / f"shard-{len(shards):03d}.tar"
+        with tarfile.open(path, "w") as tar:
+            for name, content in waiting:
+                entry = tarfile.TarInfo(name)
+                entry.size = len(content)
+                tar.addfile(entry, BytesIO(content))
+        entry_of = {"name": path.name, "files": len(waiting), "bytes": path.stat().st_size}
+        shards.append({**entry_of, "sha256": sha256(path.read_bytes())})
+        waiting.clear()
+
+    room = mib * MIB - 20 * 1024  # the end of a tar file is padded to 10 KiB
+    used = 0
+    for source, name in zip(sources, names, strict=True):
+        for path in members(source):
+            content = content_of(path, shorter_side, quality)
+            needed = 2048 + len(content)  # header, padding, and a long name's own header
+            if needed > room:
+                raise KitError(f"{path} alone is larger than a shard of {mib} MiB: --mib more")
+            if used + needed > room:
+                close()
+                used = 0
+            waiting.append((f"{name}/{path.relative_to(source).as_posix()}", content))
+            used += needed
+    close()
+    manifest = {"shards": shards}
+    (out / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
+    return manifest
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    path = folder / MANIFEST
+    if not path.is_file():
+        raise KitError(f"{path} is not there: it travels with every transfer")
+    manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return manifest
+
+
+def unpack(folder: Path, dest: Path) -> list[str]:
+    """Lay out the shards that are there and were not yet; return the names of those still missing."""
+    missing = []
+    for shard in read_manifest(folder)["shards"]:
+        path, done = folder / shard["name"], dest / ".done" / shard["sha256"]
+        if done.exists():
+            continue
+        if not path.is_file():
+            missing.append(shard["name"])
+            continue
+        if sha256(path.read_bytes()) != shard["sha256"]:
+            raise KitError(f"{path} is damaged (its hash is not the manifest's): send it again")
+        dest.mkdir(parents=True, exist_ok=True)
+        with tarfile.open(path) as tar:
+            tar.extractall(dest, filter="data")
+        done.parent.mkdir(exist_ok=True)
+        done.touch()
+    return missing
+
+
+def train(minutes: float, run: Path, command: list[str]) -> bool:
+    """Run the command, resuming, for so long; whether its schedule has come to its end."""
+    if "--resume" not in command:
+        command = [*command, "--resume"]
+    process = subprocess.Popen(command)
+    try:
+        process.wait(60 * minutes)
+    except subprocess.TimeoutExpired:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(GRACE_SECONDS)
+        except subprocess.TimeoutExpired as error:
+            process.kill()
+            raise KitError(f"the run did not stop within {GRACE_SECONDS} s; its newest checkpoint stays") from error
+        return False
+    except KeyboardInterrupt:
+        process.wait()
+        raise
+    if process.returncode or not (run / "weights.pth").is_file():
+        raise KitError(f"the command ended by itself with {process.returncode}, without {run / 'weights.pth'}")
+    return True
+
+
+def cut(path: Path, out: Path, mib: int, first: int, count: int) -> dict[str, Any]:
+    """Write a file's pieces (`count` from `first` on; 0: all) and the manifest of all of them."""
+    content = path.read_bytes()
+    parts = [content[start : start + mib * MIB] for start in range(0, max(1, len(content)), mib * MIB)]
+    pieces = [{"name": f"piece-{number:03d}", "sha256": sha256(part)} for number, part in enumerate(parts)]
+    out.mkdir(parents=True, exist_ok=True)
+    for piece, part in list(zip(pieces, parts, strict=True))[first : first + count if count else None]:
+        (out / piece["name"]).write_bytes(part)
+    manifest = {"file": path.name, "sha256": sha256(content), "pieces": pieces}
+    (out / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
+    return manifest
+
+
+def join(folders: list[Path], dest: Path) -> Path:
+    """Put a file together from pieces that lie in one folder or several; pieces of another file are told by hash."""
+    manifest = read_manifest(folders[0])
+    found: list[bytes] = []
+    for piece in manifest["pieces"]:
+        candidates = [folder / piece["name"] for folder in folders if (folder / piece["name"]).is_file()]
+        whole = next((part for path in candidates if sha256(part := path.read_bytes()) == piece["sha256"]), None)
+        if whole is None:
+            state = "is damaged or of another file" if candidates else "is missing"
+            raise KitError(f"{piece['name']} of {manifest['file']} {state}")
+        found.append(whole)
+    content = b"".join(found)
+    if sha256(content) != manifest["sha256"]:
+        raise KitError(f"the pieces make no {manifest['file']}: the manifest is damaged")
+    path = dest / str(manifest["file"])
+    dest.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    return path
+
+
+def parse(arguments: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(dest="command", required=True)
+    packing = commands.add_parser("pack")
+    packing.add_argument("out", type=Path)
+    packing.add_argument("sources", type=Path, nargs="+")
+    packing.add_argument("--mib", type=int, default=60)
+    packing.add_argument("--shorter-side", type=int, default=480)
+    packing.add_argument("--quality", type=int, default=90, help="of JPEG frames; 0 leaves them as they are")
+    unpacking = commands.add_parser("unpack")
+    unpacking.add_argument("shards", type=Path)
+    unpacking.add_argument("dest", type=Path)
+    training = commands.add_parser("train")
+    training.add_argument("minutes", type=float)
+    training.add_argument("run", type=Path)
+    training.add_argument("rest", nargs=argparse.REMAINDER)
+    cutting = commands.add_parser("cut")
+    cutting.add_argument("file", type=Path)
+    cutting.add_argument("out", type=Path)
+    cutting.add_argument("--mib", type=int, default=15)
+    cutting.add_argument("--first", type=int, default=0)
+    cutting.add_argument("--count", type=int, default=0, help="pieces to write; 0: all")
+    joining = commands.add_parser("join")
+    joining.add_argument("pieces", type=Path, nargs="+", help="folders of pieces; the first one's manifest counts")
+    joining.add_argument("dest", type=Path)
+    return parser.parse_args(arguments)
+
+
+def main(arguments: list[str]) -> int:
+    asked = parse(arguments)
+    if asked.command == "pack":
+        shards = pack(asked.out, asked.sources, asked.mib, asked.shorter_side, asked.quality)["shards"]
+        print(f"{len(shards)} shards, {sum(shard['bytes'] for shard in shards) / MIB:.0f} MiB")
+    elif asked.command == "unpack":
+        missing = unpack(asked.shards, asked.dest)
+        print(f"missing: {', '.join(missing)}" if missing else "complete")
+    elif asked.command == "train":
+        done = train(asked.minutes, asked.run, [part for part in asked.rest if part != "--"])
+        print("done" if done else "to be continued: the same command again")
+    elif asked.command == "cut":
+        pieces = cut(asked.file, asked.out, asked.mib, asked.first, asked.count)["pieces"]
+        print(f"{len(pieces)} pieces in all")
+    else:
+        print(join(asked.pieces, asked.dest))
+    return 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except KitError as error:
+        sys.exit(f"error: {error}")

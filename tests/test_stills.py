@@ -273,6 +273,23 @@ def test_large_pictures_are_made_smaller_when_read(tmp_path: Path) -> None:
     assert set(np.unique(mask)) == {0, 1, 2}
 
 
+@pytest.mark.parametrize("shorter_side", [59, 60, 80, 160, 400])
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_a_jpeg_that_decodes_smaller_has_the_size_of_its_mask(
+    tmp_path: Path, shorter_side: int, orientation: int
+) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    (tmp_path / "images").mkdir()
+    (tmp_path / "masks").mkdir()
+    Image.new("RGB", (854, 480), "red").save(tmp_path / "images" / "a.jpg", exif=exif)
+    shape = (480, 854) if orientation == 1 else (854, 480)
+    Image.fromarray(np.ones(shape, np.uint8)).save(tmp_path / "masks" / "a.png")
+    picture, mask = find_pairs(tmp_path)[0].read(shorter_side)
+    assert picture.shape[:2] == mask.shape
+    assert min(mask.shape) == shorter_side
+
+
 def test_a_source_of_small_objects_alone_gives_the_largest_that_it_draws(tmp_path: Path) -> None:
     small = np.zeros((40, 40), np.uint8)
     small[:10, :10], small[20:32, 20:40] = 1, 2  # 100 and 240 pixels

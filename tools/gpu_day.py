@@ -42,6 +42,8 @@ def sha256(content: bytes) -> str:
 
 def members(source: Path) -> Iterator[Path]:
     """The files of a dataset, in order; of one with lists only the sequences of train.txt, and that list."""
+    if not source.is_dir():
+        raise KitError(f"{source} is no folder to be packed")
     lists = sorted((source / "ImageSets").glob("*/train.txt"))
     if not lists:
         yield from sorted(path for path in source.rglob("*") if path.is_file())
@@ -165,6 +167,8 @@ def train(minutes: float, run: Path, command: list[str]) -> bool:
 
 def cut(path: Path, out: Path, mib: int, first: int, count: int) -> dict[str, Any]:
     """Write a file's pieces (`count` from `first` on; 0: all) and the manifest of all of them."""
+    if not path.is_file():
+        raise KitError(f"{path} is not there to be cut")
     content = path.read_bytes()
     parts = [content[start : start + mib * MIB] for start in range(0, max(1, len(content)), mib * MIB)]
     pieces = [{"name": f"piece-{number:03d}", "sha256": sha256(part)} for number, part in enumerate(parts)]

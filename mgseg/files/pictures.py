@@ -78,14 +78,13 @@ def read_picture(path: Path, shorter_side: int = 0) -> NDArray[np.uint8]:
     Raises:
         InputError: it cannot be read or is over MAX_PIXELS.
     """
-    picture = load_picture(path, "the picture", shorter_side)
+    picture, size = _load(path, "the picture", shorter_side)
     try:
         if picture.mode in ("I", "F") or picture.mode.startswith("I;16"):
             picture = Image.fromarray(_narrow(path, np.asarray(picture)))
         if "transparency" in picture.info:
             picture = picture.convert("RGBA")  # Pillow warns about any other way
         picture = picture.convert("RGB")
-        size = reduced_size(picture.size, shorter_side)
         if picture.size != size:
             picture = picture.resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0)
         return np.array(picture)
@@ -93,27 +92,33 @@ def read_picture(path: Path, shorter_side: int = 0) -> NDArray[np.uint8]:
         raise InputError(f"cannot read the picture {path}: {error}") from error
 
 
-def load_picture(path: Path, what: str, shorter_side: int = 0) -> Image.Image:
+def load_picture(path: Path, what: str) -> Image.Image:
     """Open and decode a picture, turned upright as its EXIF data ask.
 
     Args:
         path: the file.
         what: "the picture" or "the mask", for the error.
-        shorter_side: a JPEG may come out smaller, but not below this; 0 keeps the size.
 
     Raises:
         InputError: it cannot be read or is over MAX_PIXELS.
     """
+    return _load(path, what, 0)[0]
+
+
+def _load(path: Path, what: str, shorter_side: int) -> tuple[Image.Image, tuple[int, int]]:
+    """Load a picture, and say what size it is to have; a JPEG may come smaller, but not below that."""
     try:
         with Image.open(path) as picture:
             check_size(path, *picture.size)
             if picture.format in _PROGRAMS:
                 raise InputError(f"{what} {path} is {picture.format}, which has no pixels", "save it as PNG")
+            size = reduced_size(picture.size, shorter_side)  # not of what the draft is: its sides are rounded
             if shorter_side:  # a JPEG decodes at a half or a quarter of its size in a fraction of the time
-                picture.draft("RGB", reduced_size(picture.size, shorter_side))
+                picture.draft("RGB", size)
             picture.load()
+            turned = picture.getexif().get(ExifTags.Base.Orientation, 1) in _QUARTER_TURNS
             ImageOps.exif_transpose(picture, in_place=True)
-            return picture
+            return picture, size[::-1] if turned else size
     except UnidentifiedImageError as error:
         hint = "it is damaged or of a format that is not read; save it as PNG"
         raise InputError(f"cannot read {what} {path}: it is no picture", hint) from error

@@ -105,6 +105,20 @@ def test_a_twin_is_the_same_object_next_to_the_other(tmp_path: Path) -> None:
     assert max(spreads[0.0]) > 0.3
 
 
+def test_an_object_that_another_one_hides_wholly_is_no_twin(tmp_path: Path) -> None:
+    """The smaller of two objects that touch lies under what is put on the larger one, now and then."""
+    mask = square(20, 40)[1]
+    mask[28:33, 38:43] = 2
+    save = {"images": np.uint8([[[0]], [[200]], [[90]]])[mask].repeat(3, -1), "masks": mask}
+    for folder, pixels in save.items():
+        (tmp_path / folder).mkdir()
+        Image.fromarray(pixels.squeeze()).save(tmp_path / folder / "0.png")
+    stills = Stills(tmp_path, Augmentation(nested=1.0, paste=1.0, twin=1.0))
+    scenes = [stills.draw(np.random.default_rng(seed), replace(REQUEST, num_objects=4)) for seed in range(300)]
+    shown = [set(np.unique(scene.layers[0].masks).tolist()) for scene in scenes]
+    assert any({2, 3} <= slots and 1 not in slots for slots in shown)  # the first of two is hidden by the third
+
+
 def test_hidden_patches_are_ignored_but_in_the_first_mask(stills: Stills) -> None:
     seen = {}
     for hide in (0.0, 1.0):

@@ -91,7 +91,7 @@ def segment(
             *("--mask", "-m"),
             panel=_MASKS,
             text="Mask of the first frame (with --start: of that one): a picture, annotations (labelme, COCO, CVAT, "
-            "YOLO), an array (.npy), or a shape, box:LEFT,TOP,RIGHT,BOTTOM or poly:X,Y,X,Y,X,Y. FRAME=FILE is for "
+            "YOLO), an array (.npy), a matte video of the clip, or a shape, box:LEFT,TOP,RIGHT,BOTTOM or poly:X,Y,X,Y,X,Y. FRAME=FILE is for "
             "another frame, counted from 0; OBJECT=box:... numbers the object; FRAME=OBJECT=... does both. Repeatable. "
             "Or a folder of masks named like the pictures, of a video like 00012.png.",
             metavar="[FRAME=][OBJECT=]MASK",
@@ -104,6 +104,16 @@ def segment(
     resize_mask: Annotated[
         bool, option("--resize-mask", panel=_MASKS, text="Scale a mask of another size to the clip's.")
     ] = False,
+    mask_from: Annotated[
+        int | None,
+        option(
+            "--mask-from",
+            panel=_MASKS,
+            text="Take only this frame, counted from 0, of a mask that is a video.",
+            min=0,
+            show_default="every frame",
+        ),
+    ] = None,
     zero_is_background: Annotated[
         bool,
         option(
@@ -303,6 +313,7 @@ def segment(
             clean_masks=clean_mask,
             resize_masks=resize_mask,
             zero_is_background=zero_is_background,
+            mask_from=mask_from,
             progress=progress,
         )
     _report(result, as_json)

@@ -56,9 +56,9 @@ def compose(
         targets, pasted = targets[:0], pasted or [1]
     full = _full_layer(rng, request, options, pictures, masks, window)
     full = replace(full, masks=_relabel(full.masks, targets))
-    last = (
-        _Pasted(cut_out(pictures[0], masks[0], int(targets[0])), *_in_crop(window, request)) if len(targets) else None
-    )
+    last = None
+    if options.twin and len(targets) and (masks[0] == targets[0]).any():  # what sits on it may hide it
+        last = _Pasted(cut_out(pictures[0], masks[0], int(targets[0])), *_in_crop(window, request))
     cutouts = []
     for slot in pasted:
         twin = last if options.twin and rng.random() < options.twin else None

@@ -75,8 +75,12 @@ def is_hdr(stream: VideoStream) -> bool:
 
 def to_rgb(raw: VideoFrame, *, hdr: bool = False) -> Picture:
     """Convert to an upright uint8 (H, W, 3) RGB array; `hdr`: tone-map to BT.709."""
-    image = _tone_map(raw) if hdr else np.ascontiguousarray(raw.to_ndarray(format="rgb24"), np.uint8)
-    turn = turn_of(raw)
+    return make_upright(_tone_map(raw) if hdr else np.asarray(raw.to_ndarray(format="rgb24"), np.uint8), raw)
+
+
+def make_upright(image: Picture, raw: VideoFrame) -> Picture:
+    """Turn what was decoded of a frame, uint8 (H, W) or (H, W, 3), as the frame asks; contiguous."""
+    image, turn = np.ascontiguousarray(image), turn_of(raw)
     if not any(turn):
         return image
     image = image.swapaxes(0, 1) if turn.transposed else image

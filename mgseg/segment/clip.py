@@ -103,6 +103,7 @@ def segment_clip(
     clean_masks: bool = False,
     resize_masks: bool = False,
     zero_is_background: bool = False,
+    mask_from: int | None = None,
     on_mask: OnMask | None = None,
     progress: Progress | None = None,
 ) -> SegmentResult:
@@ -119,6 +120,7 @@ def segment_clip(
         clean_masks: repair masks with smooth edges or specks, which are refused otherwise.
         resize_masks: scale masks of another size to the clip's, which are refused otherwise.
         zero_is_background: 0 in a later mask says background; otherwise it says nothing, and what was predicted stays.
+        mask_from: take only this frame of a mask that is a video; otherwise each of its frames is the mask of a frame.
         on_mask: called with each frame number and its mask, uint8 (H, W).
         progress: called with the number of frames done and of all (None if unknown).
 
@@ -141,6 +143,7 @@ def segment_clip(
             resize=resize_masks,
             zero_is_background=zero_is_background,
             names=outputs.object_names,
+            mask_from=mask_from,
         )
         cut_to = _folder_of_cuts(outputs) if given.cut_out else None
         warnings = [f"{clip} is HDR: its frames are tone-mapped to BT.709, also in results"] if info.is_hdr else []

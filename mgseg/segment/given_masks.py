@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from mgseg.errors import InputError
 from mgseg.files.grabcut import find_opencv
+from mgseg.files.mask_video import VIDEOS
 from mgseg.files.masks import VOID, as_index_map, fit_mask, object_ids, read_mask
 from mgseg.files.names import same_form
 from mgseg.files.pictures import PICTURES, list_pictures
@@ -20,6 +21,7 @@ from mgseg.segment.drawn_shapes import draw_shapes, needs_frame
 from mgseg.segment.mask_parts import ARRAYS, Labels, is_annotation, read_array, read_labels, with_object
 from mgseg.segment.mask_sources import FileSource, MaskSource, MaskSources, Shape, parse_mask
 from mgseg.segment.object_numbers import ObjectNumbers
+from mgseg.segment.video_masks import VideoMasks
 
 Mask = NDArray[np.uint8]
 Part = Mask | FileSource | Labels | Shape
@@ -39,6 +41,7 @@ class GivenMasks:
         resize: see `read_mask`.
         zero_is_background: 0 in a later mask says background, so that a mask without any object says something, too.
         names: of the objects by number; the labels of annotation files must be among them. None: any label.
+        mask_from: take only this frame of a mask that is a video.
 
     Raises:
         InputError: a mask cannot be used, there is no frame for it, or two for one frame overlap.
@@ -55,15 +58,19 @@ class GivenMasks:
         resize: bool = False,
         zero_is_background: bool = False,
         names: Mapping[int, str] | None = None,
+        mask_from: int | None = None,
     ) -> None:
         self._info, self._size = info, (info.height, info.width)
         self._turned_by = ("EXIF" if info.path.is_dir() else "the file") if info.is_turned else None
         self._clean, self._resize = clean, resize
         self.zero_is_background = zero_is_background
+        self._has_begun = False  # an object was seen in a mask that is a video
         self._numbers = ObjectNumbers(names)
         self._shape_ids: dict[tuple[int | None, int], int] = {}
         self.checksum = 0  # of all masks and their frames
         self._parts: dict[int | None, list[Part]] = {}
+        self._video: VideoMasks | None = None
+        self._mask_from = mask_from
         self.paths: list[Path] = []  # files that are read
         for frame, source in _listed(masks):
             self._add(frame, source)
@@ -72,6 +79,8 @@ class GivenMasks:
         for number in sorted(self._parts, key=lambda key: key or 0):
             _check_frame(number, self._parts[number], info, start, end)
             self._check(number)
+        if mask_from is not None and not any(path.suffix.lower() in VIDEOS for path in self.paths):
+            raise InputError("a frame of the mask is asked for, but no mask is a video", "leave --mask-from out")
         if not self._numbers.ids:
             raise InputError(f"no mask given for {info.path} marks an object")
         self._unused = set(self._parts)
@@ -79,6 +88,8 @@ class GivenMasks:
     @property
     def first(self) -> int | None:
         """The first frame with a mask; None if that is whichever frame comes first."""
+        if self._video:
+            return None
         return min(number for number in self._parts if number is not None) if None not in self._parts else None
 
     @property
@@ -114,6 +125,8 @@ class GivenMasks:
             image: uint8 (H, W, 3), RGB, its picture.
             is_first: it is the first frame read.
         """
+        if self._video:
+            return self._with_video(number, image)
         key = None if is_first and None in self._parts else number
         if key is None and number in self._parts:
             raise InputError(f"two masks are given for frame {number}")
@@ -122,6 +135,30 @@ class GivenMasks:
         self._unused.discard(key)
         mask = self._joined(key)
         return self._with_shapes(key, mask, image)
+
+    def _with_video(self, number: int, image: NDArray[np.uint8]) -> Mask | None:
+        """The mask of a frame of which a video says all, and perhaps other masks, too."""
+        assert self._video
+        mask = self._video.at(number)
+        if number in self._parts:
+            self._unused.discard(number)
+            other = self._with_shapes(number, self._joined(number), image)
+            _check_apart(mask, other, number, "another mask")
+            mask = np.where(other > 0, other, mask)
+        self._has_begun |= bool(object_ids(mask))
+        return mask if self._has_begun else None
+
+    def _add_video(self, number: int | None, source: FileSource) -> None:
+        if number is not None or self._video:
+            raise InputError(f"{source} is a video, of the whole clip", "--mask-from N takes one frame of it")
+        self.paths.append(source.path)
+        video = VideoMasks(source, self._info, self._fit)
+        self._numbers.ids.add(video.object_id)
+        if self._mask_from is not None:
+            self._parts.setdefault(self._mask_from, []).append(video.at(self._mask_from))
+            return
+        self._video, self.zero_is_background = video, True
+        self.checksum = zlib.crc32(str(video.checksum).encode(), self.checksum)
 
     def _add(self, number: int | None, source: MaskSource) -> None:
         """Put a source to the frames that it speaks of."""
@@ -134,6 +171,8 @@ class GivenMasks:
                 raise InputError(f"{source.path} is a folder; its files are named like the frames")
             for frame, path in _in_folder(source.path, self._info):
                 self._add(frame, path)
+        elif isinstance(source, FileSource) and source.path.suffix.lower() in VIDEOS:
+            self._add_video(number, source)
         elif isinstance(source, FileSource) and is_annotation(source.path):
             self.paths.append(source.path)
             for place, labels in read_labels(source, number, self._info, resize=self._resize):
@@ -208,18 +247,14 @@ class GivenMasks:
             file = read_array(part, clean=self._clean)
         else:
             file = read_mask(part.path, clean=self._clean, may_be_empty=may_be_empty)
-        mask = fit_mask(
-            file.mask,
-            f"the mask {part}",
-            self._size,
-            resize=self._resize,
-            pixel_aspect=self._info.pixel_aspect,
-            turned_by=self._turned_by,
-        )
-        file = replace(file, mask=mask)
+        file = replace(file, mask=self._fit(file.mask, f"the mask {part}"))
         if part.object_id is not None:
             return with_object(file.mask, part)
         return self._numbers.of_file(file, others)
+
+    def _fit(self, mask: Mask, name: str) -> Mask:
+        aspect, turned_by = self._info.pixel_aspect, self._turned_by
+        return fit_mask(mask, name, self._size, resize=self._resize, pixel_aspect=aspect, turned_by=turned_by)
 
 
 def _listed(masks: MaskSources | Mapping[int | None, MaskSources]) -> Iterator[tuple[int | None, MaskSource]]:

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from mgseg.cli import bench, console, edit, eval, export, segment, threads, train, weights
+from mgseg.cli import bench, console, edit, eval, export, frame, segment, threads, train, weights
 from mgseg.errors import MgsegError
 
 INTERRUPTED = 130  # the shells' 128 + SIGINT
@@ -63,7 +63,7 @@ def _options(
     pass
 
 
-for _command in (segment.segment, edit.edit, export.export, eval.evaluate, train.train, bench.bench):
+for _command in (segment.segment, frame.frame, edit.edit, export.export, eval.evaluate, train.train, bench.bench):
     app.command(_command.__module__.rpartition(".")[2])(_command)
 app.add_typer(weights.app, name="weights")
 

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Mapping
 from contextlib import ExitStack
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Self
 
@@ -21,13 +22,25 @@ from mgseg.cli.options import (
     Size,
     Threads,
     Weights,
+    find_network,
     option,
 )
 
 if TYPE_CHECKING:
+    from mgseg.data.split import Split
     from mgseg.evaluation.report import Report
+    from mgseg.network import Network
+    from mgseg.segment.segmenter import SegmenterOptions
 
-_DATA, _RESULTS = "Data", "Results"
+_DATA, _RESULTS, _CORRECTIONS = "Data", "Results", "Corrections"
+
+
+class Pick(StrEnum):
+    """Which frame is corrected next."""
+
+    confidence = "confidence"
+    oracle = "oracle"
+    uniform = "uniform"
 
 
 def evaluate(
@@ -83,6 +96,23 @@ def evaluate(
     workers: Annotated[
         int | None, option("--workers", panel=_RESULTS, text="Processes that score.", min=1, show_default="all cores")
     ] = None,
+    corrections: Annotated[
+        int,
+        option(
+            "--corrections",
+            panel=_CORRECTIONS,
+            text="Simulate an annotator: segment, take the true mask of one more frame, segment again, so many times.",
+            min=0,
+        ),
+    ] = 0,
+    pick: Annotated[
+        Pick,
+        option(
+            "--pick",
+            panel=_CORRECTIONS,
+            text="The frame to correct: of least confidence, of lowest true J (oracle), or spread evenly (uniform).",
+        ),
+    ] = Pick.confidence,
     weights: Weights = "auto",
     device: Device = "auto",
     threads: Threads = None,  # by its callback
@@ -103,6 +133,9 @@ def evaluate(
     if results and (output or resume or overwrite or no_score):
         hint = "--output, --resume, --overwrite, --no-score"
         raise typer.BadParameter("these belong to a run, and --results runs nothing", param_hint=hint)
+    if corrections and (results or output or resume or overwrite or no_score or archive or page or as_csv):
+        hint = "--results, --output, --resume, --overwrite, --no-score, --zip, --report, --csv"
+        raise typer.BadParameter("--corrections prints a table or --json, and keeps no masks", param_hint=hint)
     from mgseg.data.catalog import find_split
     from mgseg.data.video_layouts import read_list
     from mgseg.evaluation.evaluate import Files, evaluate_masks, evaluate_split
@@ -110,6 +143,12 @@ def evaluate(
     found = find_split(dataset, split or ("val" if dataset.startswith("davis") else "valid"), data)
     if names := [*(sequence or []), *(read_list(sequence_list) if sequence_list else [])]:
         found = found.only(names)
+    if corrections:
+        from mgseg.segment.options import SegmenterOptions
+
+        options = SegmenterOptions(size, memory_every, memory_size, flip)
+        _correct(found, corrections, pick, find_network(weights, device, precision), options, as_json)
+        return
     label = f"{found.dataset}_{found.name}"
     masks = None if results else output or Path(f"{label}_masks")
     archive = archive or (None if found.has_truth or no_score else Path(f"{label}.zip"))
@@ -142,6 +181,32 @@ def evaluate(
     for path in (masks, archive, page):
         if path:
             (console.message if report.objects or as_json or as_csv else console.result)(str(path))
+
+
+def _correct(
+    split: "Split", corrections: int, pick: Pick, network: "Network", options: "SegmenterOptions", as_json: bool
+) -> None:
+    """Simulate an annotator, and print J&F after each correction."""
+    import json
+
+    from mgseg.evaluation.corrections import Pick as FramePick
+    from mgseg.evaluation.corrections import mean_rounds, rounds_to_dict, simulate_corrections
+
+    with _Progress() as progress:
+        rounds = simulate_corrections(split, corrections, FramePick(pick.value), network, options, progress)
+    if as_json:
+        console.result(json.dumps({"pick": pick.value, **rounds_to_dict(rounds)}, indent=1))
+        return
+    table = Table(title=f"{split.dataset} {split.name}, J&F in percent", title_justify="left", box=SIMPLE_HEAD)
+    table.caption_justify = "left"
+    table.caption = f"picked by {pick.value}; corrected frames count; weights {network.name}, size {options.size}"
+    for head in ("sequence", *map(str, range(corrections + 1)), "seconds", "corrected frames"):
+        table.add_column(head, justify="left" if head in ("sequence", "corrected frames") else "right", no_wrap=True)
+    for name, members in (*rounds.items(), ("mean", mean_rounds(rounds))):
+        figures = [f"{100 * made.j_and_f:.1f}" for made in members] + [""] * (corrections + 1 - len(members))
+        seconds = f"{sum(made.seconds for made in members):.0f}"
+        table.add_row(name, *figures, seconds, ", ".join(map(str, members[-1].frames)))
+    console.table(table)
 
 
 def _num_cores() -> int:

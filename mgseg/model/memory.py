@@ -97,9 +97,10 @@ class MemoryBank:
     def __init__(self, memory_every: int, memory_size: int) -> None:
         self.memory_every = memory_every
         self.memory_size = memory_size
-        self.given: list[int] = []  # frame numbers
+        self.given: list[int] = []  # frame numbers, those of remembered ones negative and first
         self.kept: list[int] = []
         self._slots: dict[int, int] = {}  # frame number -> slot
+        self._first: int | None = None  # the clip's first frame here
         self._previous: int | None = None  # the newest frame, where it was not given
         self._keys: Tensor  # (B, Ck, slots, h * w), from the first frame on
         self._values: Tensor  # (B, Cv, slots, h * w)
@@ -114,7 +115,7 @@ class MemoryBank:
 
     def will_keep(self, frame: int) -> bool:
         """Whether a frame, not given, becomes a kept one when the next comes."""
-        return (frame - self.given[0]) % self.memory_every == 0
+        return (frame - (self._first or 0)) % self.memory_every == 0
 
     def add(self, frame: int, key: Tensor, value: Tensor, given: bool = False, label: Tensor | None = None) -> None:
         """Remember a frame, newer than all before. When storage fails, the same call may be made again.
@@ -127,6 +128,20 @@ class MemoryBank:
             label: the object's share of each cell, (h, w), for `labelled_views`.
         """
         self._drop_previous()
+        self._store(frame, key, value, given, label)
+        self._first = frame if self._first is None else self._first
+        if given:
+            self.given.append(frame)
+        else:
+            self._previous = frame
+
+    def remember(self, key: Tensor, value: Tensor, label: Tensor | None = None) -> None:
+        """Remember a frame whose mask is given, for ever, wherever it comes in the clip; arguments as for `add`."""
+        frame = min([*self.given, 0]) - 1
+        self._store(frame, key, value, True, label)
+        self.given.insert(0, frame)
+
+    def _store(self, frame: int, key: Tensor, value: Tensor, given: bool, label: Tensor | None) -> None:
         self._allocate(key, value)
         free = set(range(self._keys.shape[2])) - set(self._slots.values())
         slot = min(free)
@@ -136,10 +151,6 @@ class MemoryBank:
         if label is not None:
             self._labels[slot] = label.flatten()
         self._slots[frame] = slot  # last
-        if given:
-            self.given.append(frame)
-        else:
-            self._previous = frame
 
     def read_views(self) -> tuple[Tensor, Tensor]:
         """Return the keys (B, Ck, L) and values (B, Cv, L) of all frames, as views of the storage."""
@@ -173,7 +184,7 @@ class MemoryBank:
 
     def _most_redundant(self) -> int:
         """Remove and return the kept frame between the two closest neighbours; the oldest of equals."""
-        times = [self.given[0], *self.kept, self.kept[-1] + self.memory_every]
+        times = [self._first or 0, *self.kept, self.kept[-1] + self.memory_every]
         gaps = [times[i + 2] - times[i] for i in range(len(self.kept))]
         return self.kept.pop(gaps.index(min(gaps)))
 

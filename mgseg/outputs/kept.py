@@ -1,5 +1,6 @@
 """Frames segmented backward, kept on disk until the videos, which are written forward, reach them."""
 
+import json
 from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -26,7 +27,8 @@ class KeptFrames:
         """Keep a frame's mask and scores, but not its picture."""
         if self._folder is None:
             self._folder = Path(self._exits.enter_context(TemporaryDirectory(prefix="mgseg-")))
-        arrays: dict[str, Any] = {"mask": item.mask}
+        about = json.dumps({"confidence": item.confidence, "cut": item.cut})
+        arrays: dict[str, Any] = {"mask": item.mask, "about": about}
         for object_id, score in (item.scores or {}).items():
             arrays[str(object_id)] = (score * _STEPS + 0.5).astype(np.uint16)
         with whole_file(self._folder / f"{item.frame.index}.npz") as part, part.open("wb") as file:
@@ -38,8 +40,10 @@ class KeptFrames:
         if path is None or not path.exists():
             return Segmented(frame, None)
         with np.load(path) as arrays:
-            scores = {int(name): (arrays[name] / _STEPS).astype(np.float32) for name in arrays.files if name != "mask"}
-            item = Segmented(frame, arrays["mask"], scores or None)
+            scores = {int(i): (arrays[i] / _STEPS).astype(np.float32) for i in arrays.files if i.isdecimal()}
+            about = json.loads(str(arrays["about"]))
+            confidence = about["confidence"] and {int(i): value for i, value in about["confidence"].items()}
+            item = Segmented(frame, arrays["mask"], scores or None, confidence=confidence, cut=about["cut"])
         path.unlink()
         return item
 

@@ -86,7 +86,7 @@ class Results:
         scores = self._writers.get("scores")
         if isinstance(scores, ScoreWriter) and any(writer.needs_scores for writer in self._in_order):
             return Segmented(frame, mask, scores.read(frame, mask), note, is_found=True)
-        return Segmented(frame, mask, None, note, is_found=True)
+        return Segmented(frame, mask, note=note, is_found=True)
 
     def write(self, item: Segmented) -> None:
         """Write a frame; they come in the clip's order."""

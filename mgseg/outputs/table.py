@@ -20,6 +20,7 @@ from mgseg.outputs.masks import MaskWriter
 from mgseg.outputs.matte import Matte, MatteWriter
 from mgseg.outputs.names import NumberedNames
 from mgseg.outputs.overlay import OverlayWriter
+from mgseg.outputs.report import ReportWriter
 from mgseg.outputs.scores import ScoreWriter
 from mgseg.outputs.writer import OutputWriter, Target
 
@@ -42,6 +43,7 @@ class Outputs:
         cvat: CVAT's tracks (.xml) or masks (.zip).
         boxes: table of boxes, .csv.
         object_names: names of the object ids in annotations; others are called "object N".
+        report: HTML page of what to look at: confidence and area by object, scene cuts, the worst frames.
         name: of the pictures, with %05d for the frame's number, such as "shot_%05d.png"; by default that of the frame.
         overwrite: write into folders that hold pictures, and over files.
         resume: continue after the last whole mask of an interrupted run. Videos are made anew, from the masks that
@@ -61,6 +63,7 @@ class Outputs:
     cvat: Annotated[str | Path | None, CvatOutput] = None
     boxes: Annotated[str | Path | None, BoxOutput] = None
     object_names: Mapping[int, str] = field(default_factory=dict)
+    report: Annotated[str | Path | None, ReportWriter] = None
     name: str | None = None
     overwrite: bool = False
     resume: bool = False

@@ -33,6 +33,7 @@ class Target:
         names: of the object ids, as annotations call them.
         scale: pixels of the clip for one of the network.
         warn: called with a sentence about what had to be left out of an output.
+        given: the given masks as `mgseg segment --mask` takes them.
     """
 
     clip: ClipInfo
@@ -42,6 +43,7 @@ class Target:
     names: Mapping[int, str] = field(default_factory=dict)
     scale: float = 1
     warn: Callable[[str], None] = lambda text: None
+    given: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,7 @@ class Segmented:
             found frame whose scores were not written.
         note: how the mask was made; see `write_mask`.
         confidence: predicted J by object id; None where the weights hold no confidence model.
+        cut: the frame with which a new scene begins, if that was found out now.
         is_found: an interrupted run made the mask; that run wrote the frame's other pictures, too.
     """
 
@@ -63,6 +66,7 @@ class Segmented:
     scores: Mapping[int, NDArray[np.float32]] | None = None
     note: str | None = None
     confidence: dict[int, float] | None = None
+    cut: int | None = None
     is_found: bool = False
 
 

@@ -67,13 +67,17 @@ class GivenMasks:
         self._has_begun = False  # an object was seen in a mask that is a video
         self._numbers = ObjectNumbers(names)
         self._shape_ids: dict[tuple[int | None, int], int] = {}
-        self.checksum = 0  # of all masks and their frames
+        self.objects: dict[int | None, tuple[int, ...]] = {}  # frame -> ids that its masks state
+        self.checksums: dict[int | None, str] = {}  # frame -> checksum of its masks
+        self.arguments: list[str] = []  # the masks as `mgseg segment --mask` takes them, but for arrays
         self._parts: dict[int | None, list[Part]] = {}
         self._video: VideoMasks | None = None
         self._mask_from = mask_from
         self.paths: list[Path] = []  # files that are read
         for frame, source in _listed(masks):
             self._add(frame, source)
+            if not isinstance(source, np.ndarray):
+                self.arguments.append(str(source) if frame is None else f"{frame}={source}")
         if isinstance(start, int) and None in self._parts:
             self._parts[start] = self._parts.pop(None) + self._parts.get(start, [])
         for number in sorted(self._parts, key=lambda key: key or 0):
@@ -133,8 +137,15 @@ class GivenMasks:
         if key not in self._parts:
             return None
         self._unused.discard(key)
-        mask = self._joined(key)
-        return self._with_shapes(key, mask, image)
+        return self.read(key, image)
+
+    def read(self, number: int | None, image: NDArray[np.uint8]) -> Mask:
+        """The mask of a frame that has one, uint8 (H, W), however often; `image` as for `take`."""
+        return self._with_shapes(number, self._joined(number), image)
+
+    def known_before(self, number: int) -> set[int]:
+        """The objects that masks of earlier frames state."""
+        return {i for frame, ids in self.objects.items() if frame is not None and frame < number for i in ids}
 
     def _with_video(self, number: int, image: NDArray[np.uint8]) -> Mask | None:
         """The mask of a frame of which a video says all, and perhaps other masks, too."""
@@ -197,9 +208,11 @@ class GivenMasks:
         if shapes and not needs_frame(shapes):
             mask = self._with_shapes(number, mask, np.zeros((*self._size, 3), np.uint8))
         said = f"{number}{' '.join(map(str, shapes))}"
-        self.checksum = zlib.crc32(mask.tobytes(), zlib.crc32(said.encode(), self.checksum))
+        self.checksums[number] = f"{zlib.crc32(mask.tobytes(), zlib.crc32(said.encode())):08x}"
+        shape_ids = (self._shape_ids[number, place] for place in range(len(shapes)))
+        self.objects[number] = tuple(sorted({*ids, *shape_ids}))
         if not ids and not shapes and not (self.zero_is_background and self._numbers.ids):
-            del self._parts[number]
+            del self._parts[number], self.checksums[number], self.objects[number]
 
     def _shapes(self, number: int | None) -> list[Shape]:
         return [part for part in self._parts[number] if isinstance(part, Shape)]

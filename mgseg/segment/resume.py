@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mgseg.errors import InputError, OutputError
-from mgseg.files.masks import read_index_map
+from mgseg.files.masks import read_confidence, read_index_map
 from mgseg.files.pictures import read_note
 
 Settings = dict[str, Any]
@@ -23,24 +23,39 @@ class Found:
     Args:
         folder: of the masks; None finds nothing.
         settings: of this run; masks of others are none of its own.
+
+    Attributes:
+        note: the settings as masks carry them.
+        confidence: J that was predicted for the mask taken up last, by object id; None if its file holds none.
     """
 
     def __init__(self, folder: Path | None, settings: Settings) -> None:
         self._folder = folder
-        self._note = to_note(settings)
+        self.note = to_note(settings)
+        self.confidence: dict[int, float] | None = None
 
     def take(self, name: str) -> NDArray[np.uint8] | None:
         """The mask of the next frame, uint8 (H, W); None if it is missing or not whole, and from then on."""
         if self._folder is None:
             return None
         path = self._folder / f"{name}.png"
+        mask = self._read(path)
+        if mask is None:
+            self._folder = None
+        else:
+            self.confidence = read_confidence(path)
+        return mask
+
+    def holds(self, num_frames: int) -> bool:
+        """Whether the folder holds so many whole masks of this run's."""
+        paths = self._folder.glob("*.png") if self._folder else ()
+        return sum(self._read(path) is not None for path in paths) == num_frames
+
+    def _read(self, path: Path) -> NDArray[np.uint8] | None:
         try:
-            if read_note(path) == self._note:
-                return read_index_map(path)
+            return read_index_map(path, as_stored=True) if read_note(path) == self.note else None
         except InputError:
-            pass
-        self._folder = None
-        return None
+            return None
 
 
 def to_note(settings: Settings) -> str:
@@ -48,31 +63,44 @@ def to_note(settings: Settings) -> str:
     return json.dumps(settings, sort_keys=True)
 
 
-def check_settings(folder: Path, settings: Settings) -> None:
-    """Refuse to go on in a folder of masks none of which was made with these settings.
+def check_settings(folder: Path, settings: Settings, references: list[str]) -> None:
+    """Refuse to go on in a folder of masks none of which was made with these settings and one of these masks.
+
+    Args:
+        folder: of the masks.
+        settings: of this run, but for the given masks.
+        references: the given masks of each stretch, as notes have them: "0: 1a2b3c4d, 120: 5e6f7a8b".
 
     Raises:
         OutputError: with what differs.
     """
-    ours = to_note(settings)
-    note: str | None = ours
+    ours = {reference for line in references for reference in line.split(", ")}
+    last: str | None = None
     for path in sorted(folder.glob("*.png")):
         try:
-            note = read_note(path)
+            last = read_note(path) or ""
         except InputError:  # not whole: it is made again
             continue
-        if note == ours:
+        theirs = _settings_of(last) or {}
+        same = ours & set(str(theirs.pop("given masks", "")).split(", "))
+        if same and theirs == settings:
             return
-    if note != ours:
-        raise OutputError(f"cannot resume in {folder}: {_differences(note, settings)}", "--overwrite begins anew")
+    if last is not None:
+        settings = {**settings, "given masks": references[0]}
+        raise OutputError(f"cannot resume in {folder}: {_differences(last, settings)}", "--overwrite begins anew")
 
 
-def _differences(note: str | None, settings: Settings) -> str:
+def _settings_of(note: str) -> Settings | None:
     try:
-        theirs = json.loads(note or "")
+        settings = json.loads(note)
     except ValueError:
-        theirs = None
-    if not isinstance(theirs, dict):
+        return None
+    return settings if isinstance(settings, dict) else None
+
+
+def _differences(note: str, settings: Settings) -> str:
+    theirs = _settings_of(note)
+    if theirs is None:
         return "its masks do not tell how they were made"
     absent = "not written"  # only the keys of outputs may be absent
     pairs = {key: (theirs.get(key, absent), settings.get(key, absent)) for key in (*settings, *theirs)}

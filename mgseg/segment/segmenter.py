@@ -115,6 +115,13 @@ class Segmenter:
             raise InputError("there are no scores before the first frame", "call start() first")
         return Scores(self._last.prob, self.object_ids, self._clip_size)
 
+    @property
+    def network_probabilities(self) -> NDArray[np.float32]:
+        """`probabilities` at the size that the network sees, float32 (N + 1, h, w)."""
+        if self._last is None:
+            raise InputError("there are no probabilities before the first frame", "call start() first")
+        return self._last.prob[0].float().cpu().numpy()
+
     def start(self, frame: NDArray[np.uint8], mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Begin a clip at a frame whose mask is known.
 
@@ -150,6 +157,42 @@ class Segmenter:
         size = self._check_next(frame)
         stated = None if mask is None else as_index_map(mask, size)
         return self._attempt(lambda: self._step(frame, stated, zero_is_background))
+
+    def remember(self, frame: NDArray[np.uint8], mask: NDArray[np.uint8]) -> None:
+        """Put another frame whose mask is known into memory, for the frames that follow; it may be any of the clip.
+
+        Of the mask's objects those count that are known. The mask states the whole frame: 0 is background.
+
+        Args:
+            frame: as for `step`.
+            mask: uint8 (H, W).
+        """
+        if self._clip_size is None:
+            raise InputError("nothing can be remembered before the first frame", "call start() first")
+        size = _check(frame, self._clip_size)
+        known = as_index_map(mask, size)
+        self._attempt(lambda: self._remember(frame, known))
+
+    def blend(self, other: NDArray[np.float32], weight: float) -> NDArray[np.uint8]:
+        """Let probabilities that were found in another way share in the last frame's, before it is remembered.
+
+        Args:
+            other: float32 (N + 1, h, w), of the same objects, at any size: `probabilities`, or `network_probabilities`.
+            weight: of the other ones, in [0, 1].
+
+        Returns:
+            The mask, uint8 (H, W).
+        """
+        if self._last is None or len(other) != self._last.prob.shape[1]:
+            raise InputError(f"{len(other)} planes cannot be blended with those of {len(self._objects)} objects")
+
+        def mix() -> NDArray[np.uint8]:
+            assert self._last is not None
+            theirs = resize(torch.from_numpy(other).to(self.device).unsqueeze(0), self._network_size)
+            self._last.prob = (1 - weight) * self._last.prob + weight * theirs
+            return self._index_to_ids()
+
+        return self._attempt(mix)
 
     def recall(
         self, frame: NDArray[np.uint8], mask: NDArray[np.uint8], given: NDArray[np.uint8] | None = None
@@ -187,6 +230,22 @@ class Segmenter:
         result = self._take_mask(mask, zero_is_background)
         self._measure_given()
         return result
+
+    def _remember(self, frame: NDArray[np.uint8], mask: NDArray[np.uint8]) -> None:
+        ids = [i for i in self.object_ids if i in object_ids(mask)]
+        if not ids:
+            return
+        image = self._views(pad_to_stride(self._to_network(frame))[0])
+        given = torch.from_numpy(mask).to(self.device)
+        planes = torch.stack([given == i for i in ids]).unsqueeze(0).float()
+        masks = self._views(pad_to_stride(resize(planes, self._network_size))[0])
+        labels = F.avg_pool2d(masks[0], STRIDE) if self._meter else [None] * len(ids)
+        others, stem = other_objects(masks), self.model.memory_stem(image)
+        banks = {tracked.object_id: tracked.bank for tracked in self._objects}
+        for place, object_id in enumerate(ids):
+            one = slice(place, place + 1)
+            keys, values = self.model.encode_memory(image, masks[:, one], others[:, one], stem)
+            banks[object_id].remember(keys[:, 0], values[:, 0], labels[place])
 
     def _recall(self, frame: NDArray[np.uint8], mask: NDArray[np.uint8], given: tuple[int, ...]) -> NDArray[np.uint8]:
         image = self._to_network(frame)

@@ -1,0 +1,34 @@
+"""`mgseg frame`: flags only; the work is `mgseg.files.stills.write_still`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mgseg.cli import console
+
+
+def frame(
+    clip: Annotated[
+        Path, typer.Argument(help="A video file, or a folder of pictures.", metavar="CLIP", show_default=False)
+    ],
+    number: Annotated[int, typer.Argument(help="Of the frame, from 0.", metavar="NUMBER", min=0, show_default=False)],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="The PNG to write.", show_default="CLIP_NUMBER.png here")
+    ] = None,
+    mask_overlay: Annotated[
+        Path | None,
+        typer.Option("--mask-overlay", help="Show a mask over it: a file, or the folder that `mgseg segment` wrote."),
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file that is there.")] = False,
+) -> None:
+    """Save one frame of a clip as `mgseg segment` sees it, to paint a mask on.
+
+    [dim]mgseg frame bunny.mp4 120 -o still.png[/dim]
+    """
+    from mgseg.files.stills import write_still
+
+    place = output or Path(f"{clip.absolute().stem}_{number:05d}.png")
+    width, height = write_still(clip, number, place, mask_overlay, overwrite=overwrite)
+    console.result(str(place))
+    console.message(f"frame {number}, {width}x{height}; a mask of this size fits: --mask {number}=MASK.png")

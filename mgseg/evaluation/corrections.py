@@ -1,0 +1,166 @@
+"""A simulated annotator: segment a sequence, take the true mask of one more frame, segment it again."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mgseg.data.split import Split, VideoSequence
+from mgseg.errors import DatasetError, InputError
+from mgseg.evaluation.metrics import boundary_accuracy, region_similarity
+from mgseg.files.masks import VOID, read_index_map
+from mgseg.network import Network
+from mgseg.segment.clip import segment_clip
+from mgseg.segment.confidence import confidence_model
+from mgseg.segment.options import SegmenterOptions
+
+Masks = list[NDArray[np.uint8]]
+
+
+class Pick(StrEnum):
+    """Which frame is corrected next."""
+
+    confidence = "confidence"  # the one of least confidence: what the tool suggests
+    oracle = "oracle"  # the one of lowest true J
+    uniform = "uniform"  # frames spread evenly, chosen anew for each number of them
+
+
+@dataclass(frozen=True)
+class Round:
+    """A sequence with so many corrections.
+
+    Attributes:
+        frames: the corrected frames, by number.
+        j, f: means over objects and over the frames that count, corrected ones included.
+        seconds: that segmenting took, from the start.
+    """
+
+    frames: tuple[int, ...]
+    j: float
+    f: float
+    seconds: float
+
+    @property
+    def j_and_f(self) -> float:
+        """Mean of J and F."""
+        return (self.j + self.f) / 2
+
+
+def simulate_corrections(
+    split: Split,
+    corrections: int,
+    pick: Pick = Pick.confidence,
+    network: Network | None = None,
+    options: SegmenterOptions | None = None,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> dict[str, list[Round]]:
+    """Segment each sequence from its first mask, then with one true mask more at a time.
+
+    Args:
+        split: of DAVIS's kind: a true mask for every frame. Objects that the first mask does not show are left out.
+        corrections: how many true masks are given at most beside the first.
+        pick: which frames they are of.
+        network: what segments; by default `Network()`.
+        options: of the segmenter.
+        progress: called with ("correct", sequences and rounds done, in all).
+
+    Returns:
+        For each sequence a round for 0, 1, ... `corrections` corrections.
+
+    Raises:
+        DatasetError: a frame of the split has no mask.
+        InputError: frames are to be picked by confidence, but the weights hold no confidence model.
+    """
+    network = network or Network()
+    if pick is Pick.confidence and confidence_model(network) is None:
+        hint = "mgseg weights calibrate fits one; --pick uniform needs none"
+        raise InputError(f"the weights {network.name} hold no confidence model to pick frames by", hint)
+    truths = {sequence.name: _frames(sequence) for sequence in split.sequences}
+    found: dict[str, list[Round]] = {}
+    for number, sequence in enumerate(split.sequences):
+        rounds = found[sequence.name] = []
+        picked: tuple[int, ...] = ()
+        truth = _read_truth(sequence, truths[sequence.name], binary=split.single_object)
+        for count in range(min(corrections, len(truth) - 1) + 1):
+            if pick is Pick.uniform:
+                picked = tuple(int(1 + (i + 0.5) * (len(truth) - 1) / count) for i in range(count))
+            made, worst = _round(sequence, truth, picked, network, options or SegmenterOptions(), pick)
+            rounds.append(made)
+            picked = (*picked, worst)
+            if progress:
+                progress("correct", number * (corrections + 1) + count + 1, len(truths) * (corrections + 1))
+    return found
+
+
+def mean_rounds(rounds: dict[str, list[Round]]) -> list[Round]:
+    """The mean over sequences for each number of corrections."""
+    columns = zip(*rounds.values(), strict=False)
+    return [
+        Round((), *(float(np.mean([getattr(r, name) for r in column])) for name in ("j", "f", "seconds")))
+        for column in columns
+    ]
+
+
+def rounds_to_dict(rounds: dict[str, list[Round]]) -> dict[str, Any]:
+    """Everything in plain types."""
+
+    def plain(made: Round) -> dict[str, Any]:
+        return {"J&F": made.j_and_f, "J": made.j, "F": made.f, "frames": list(made.frames), "seconds": made.seconds}
+
+    return {
+        "mean": [plain(made) for made in mean_rounds(rounds)],
+        "sequences": {name: [plain(made) for made in members] for name, members in rounds.items()},
+    }
+
+
+def _frames(sequence: VideoSequence) -> list[str]:
+    """Names of the frames, each of which must have a mask."""
+    names = [path.stem for path in sequence.frames]
+    if missing := [name for name in names if name not in sequence.masks]:
+        what = f"{sequence.name} has no true mask of {len(missing)} frames, the first {missing[0]}"
+        raise DatasetError(what, "corrections are simulated on datasets such as DAVIS")
+    return names
+
+
+def _read_truth(sequence: VideoSequence, names: list[str], *, binary: bool) -> Masks:
+    masks = [read_index_map(sequence.masks[name], binary=binary) for name in names]
+    ids = [i for i in np.unique(masks[0]) if i not in (0, VOID)]
+    return [np.where(np.isin(mask, (*ids, VOID)), mask, np.uint8(0)) for mask in masks]
+
+
+def _round(
+    sequence: VideoSequence,
+    truth: Masks,
+    corrected: tuple[int, ...],
+    network: Network,
+    options: SegmenterOptions,
+    pick: Pick,
+) -> tuple[Round, int]:
+    """Segment with the masks of frame 0 and the corrected ones, and say which frame to correct next."""
+    made: dict[int, NDArray[np.uint8]] = {}
+    begin = time.perf_counter()
+    result = segment_clip(
+        sequence.frames[0].parent,
+        {number: truth[number] for number in (0, *corrected)},
+        network=network,
+        options=options,
+        zero_is_background=True,
+        on_mask=made.__setitem__,
+    )
+    seconds = time.perf_counter() - begin
+    ids = [int(i) for i in np.unique(truth[0]) if i not in (0, VOID)]
+    voids = [mask == VOID for mask in truth]
+    j = np.array([[region_similarity(made[t] == i, m == i, voids[t]) for i in ids] for t, m in enumerate(truth)])
+    counted = range(1, max(2, len(truth) - 1))  # DAVIS counts neither the first frame nor the last
+    f = [boundary_accuracy(made[t] == i, truth[t] == i, voids[t]) for t in counted for i in ids]
+    values = j.min(axis=1)
+    if pick is Pick.confidence:
+        values = np.ones(len(truth))
+        for _, frames, confidence, _ in result.timeline.tracks():
+            values[frames] = np.fmin(values[frames], confidence)
+    values[[0, *corrected]] = np.inf
+    return Round(corrected, float(j[list(counted)].mean()), float(np.mean(f)), seconds), int(np.argmin(values))

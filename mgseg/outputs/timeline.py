@@ -1,0 +1,108 @@
+"""The confidence of a clip, by object and frame, and what to look at: a few numbers a frame are kept, no picture."""
+
+from array import array
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from mgseg.outputs.writer import Segmented
+
+LOOK_AT = 0.7  # a frame of less confidence is worth a look
+GAP = 5  # stretches of an object that are so many frames apart are one
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """Frames of one object that are worth a look.
+
+    Attributes:
+        object_id: the object.
+        first, last: frame numbers.
+        worst: the frame of least confidence: the one to correct.
+        confidence: J predicted of that frame.
+    """
+
+    object_id: int
+    first: int
+    last: int
+    worst: int
+    confidence: float
+
+    def __str__(self) -> str:
+        frames = f"frames {self.first}-{self.last}" if self.last > self.first else f"frame {self.first}"
+        return f"{frames} (object {self.object_id})"
+
+
+class _Track:
+    """One object: frame numbers, confidence (NaN where unknown), area in pixels."""
+
+    def __init__(self) -> None:
+        self.frames, self.confidence, self.areas = array("q"), array("f"), array("q")
+
+
+class Timeline:
+    """Gathers what is known of a clip's frames, which may come in any order."""
+
+    def __init__(self) -> None:
+        self._tracks: dict[int, _Track] = {}
+        self.cuts: list[int] = []  # frames with which a new scene begins
+
+    def add(self, item: Segmented) -> None:
+        """Add a frame."""
+        if item.cut is not None:
+            self.cuts.append(item.cut)
+        if item.mask is None:
+            return
+        areas = np.bincount(item.mask.ravel(), minlength=256)
+        known = item.confidence or {}
+        for object_id in {*known, *(int(i) for i in np.flatnonzero(areas[1:255]) + 1)}:
+            track = self._tracks.setdefault(object_id, _Track())
+            track.frames.append(item.frame.index)
+            track.confidence.append(known.get(object_id, float("nan")))
+            track.areas.append(int(areas[object_id]))
+
+    @property
+    def has_confidence(self) -> bool:
+        """Whether anything was predicted."""
+        return any(not np.isnan(track.confidence).all() for track in self._tracks.values())
+
+    def tracks(self) -> Iterator[tuple[int, list[int], list[float], list[int]]]:
+        """Yield each object's id, its frames in order, their confidence (NaN where unknown) and area in pixels."""
+        for object_id, track in sorted(self._tracks.items()):
+            order = np.argsort(track.frames, kind="stable")
+            columns = (np.asarray(column)[order].tolist() for column in (track.frames, track.confidence, track.areas))
+            yield object_id, *columns
+
+    def stretches(self) -> list[Stretch]:
+        """The stretches that are worth a look, the least confident first."""
+        found = [s for i, frames, values, _ in self.tracks() for s in _stretches(i, frames, values)]
+        return sorted(found, key=lambda stretch: stretch.confidence)
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything as plain values; confidence is null where it is unknown."""
+        objects = {
+            str(object_id): {
+                "frames": frames,
+                "confidence": [None if value != value else round(value, 4) for value in values],
+                "area": areas,
+            }
+            for object_id, frames, values, areas in self.tracks()
+        }
+        stretches = [{**vars(s), "confidence": round(s.confidence, 4)} for s in self.stretches()]
+        return {"objects": objects, "scene_cuts": sorted(self.cuts), "look_at": stretches}
+
+
+def _stretches(object_id: int, frames: Iterable[int], values: Iterable[float]) -> list[Stretch]:
+    found: list[Stretch] = []
+    for frame, value in zip(frames, values, strict=True):
+        if not value < LOOK_AT:
+            continue
+        last = found[-1] if found else None
+        if last is None or frame - last.last > GAP:
+            found.append(Stretch(object_id, frame, frame, frame, value))
+        else:
+            worst, least = (frame, value) if value < last.confidence else (last.worst, last.confidence)
+            found[-1] = Stretch(object_id, last.first, frame, worst, least)
+    return found

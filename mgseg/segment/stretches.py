@@ -1,0 +1,58 @@
+"""The stretches of a clip between given masks: each is segmented from the masks at its ends, and from the first one."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from mgseg.segment.given_masks import GivenMasks
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """Frames that depend on the same given masks.
+
+    Attributes:
+        start: the first frame, which has a mask; None: whichever frame comes first.
+        end: the frame after the last; it has a mask that states every object known until then. None: the clip's end.
+        references: checksums of the masks that the stretch's masks are made from, by frame.
+        known: ids of the objects at `end`.
+    """
+
+    start: int | None
+    end: int | None
+    references: Mapping[int | None, str]
+    known: tuple[int, ...] = ()
+
+    @property
+    def note(self) -> str:
+        """The references in one line, for the masks' notes."""
+        return ", ".join(f"{'first' if frame is None else frame}: {sum_}" for frame, sum_ in self.references.items())
+
+
+def find_stretches(given: GivenMasks, *, split: bool) -> list[Stretch]:
+    """Split a clip at the masks that state every object known so far; others only add to what is predicted.
+
+    With `zero_is_background` a mask states its whole frame, and what comes before it has no part in what comes after.
+    Otherwise predictions stay where it says nothing, so all masks before a stretch are references of it.
+
+    Args:
+        given: the masks.
+        split: False leaves the clip one stretch: it cannot be read again, so masks are known only when they come.
+    """
+    frames = sorted(given.objects, key=lambda number: -1 if number is None else number)
+    if None in frames or not split:  # or the order is not known
+        return [Stretch(frames[0], None, {frame: given.checksums[frame] for frame in frames})]
+    starts, known = [frames[0]], set(given.objects[frames[0]])
+    known_at: dict[int | None, tuple[int, ...]] = {}
+    for frame in frames[1:]:
+        if known <= set(given.objects[frame]):
+            starts.append(frame)
+            known_at[frame] = tuple(sorted(known))
+        known |= set(given.objects[frame])
+    found = []
+    for start, end in zip(starts, [*starts[1:], None], strict=True):
+        last = frames[-1] if end is None else end
+        begin = start if given.zero_is_background else frames[0]
+        used = [f for f in frames if f == frames[0] or begin <= f <= last]  # type: ignore[operator]
+        references = {f: given.checksums[f] for f in used}
+        found.append(Stretch(start, end, references, known_at.get(end, ())))
+    return found

@@ -233,3 +233,9 @@ def test_masks_may_have_names_in_upper_case_and_lists_a_byte_order_mark(davis, y
     split = find_split("davis17", "val", davis)
     assert [len(sequence.masks) for sequence in split.sequences] == [4, 5]
     assert find_split("youtube-vos-2019", "valid", youtube).names == ("0a", "0b")
+
+
+def test_a_frame_that_is_missing_from_a_sequence_is_named(davis):
+    (davis / "JPEGImages" / "480p" / "bear" / "00000.jpg").unlink()  # else 00001 would be taken for the first
+    with pytest.raises(DatasetError, match="bear has no frame 00000, but there is its mask"):
+        find_split("davis17", "val", davis)

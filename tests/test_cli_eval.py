@@ -148,3 +148,22 @@ def test_a_dataset_that_is_not_there_is_told_with_those_that_are(davis, monkeypa
     assert done.exit_code == 1
     assert "youtube-vos-2019 valid was not found in data" in done.stderr
     assert "Found there: davis17 (val) in data; data/own, in DAVIS's layout" in done.stderr
+
+
+def test_masks_to_score_may_have_names_in_upper_case(davis):
+    expected = mgseg_eval(*SCORE, "--json").stdout
+    for path in list((davis.parent / "results" / "bear").iterdir()):
+        path.rename(path.with_suffix(".PNG"))
+    assert mgseg_eval(*SCORE, "--json", "--zip", "a.zip", "--report", "page.html").stdout == expected
+    assert mgseg_eval(*SCORE, "--report", ".").exit_code == 1
+    assert "it is a folder" in mgseg_eval(*SCORE, "--zip", "data").stderr
+
+
+def test_a_run_that_ends_with_an_error_leaves_no_half_of_a_sequence(davis, tiny_weights):
+    path = davis / "JPEGImages" / "480p" / "bear" / "00002.jpg"
+    path.write_bytes(path.read_bytes()[:300])
+    arguments = ("--dataset", "davis17", "--data", "data", "--weights", tiny_weights, "--size", 32, "--device", "cpu")
+    done = mgseg_eval(*arguments, "--output", "out")
+    assert done.exit_code == 1
+    assert "00002.jpg" in done.stderr
+    assert "bear" not in {path.stem for path in (davis.parent / "out").iterdir()}

@@ -15,7 +15,7 @@ from mgseg.data.layouts import find_pairs, find_stills
 from mgseg.data.scene import ClipRequest, render
 from mgseg.data.stills import Stills
 from mgseg.data.transforms import STILLS, Augmentation
-from mgseg.errors import DatasetError
+from mgseg.errors import DatasetError, InputError
 from mgseg.files.masks import write_mask
 
 HEIGHT, WIDTH = 60, 80
@@ -109,9 +109,19 @@ def test_coco_objects_are_drawn_smaller_over_larger_and_without_crowds(tmp_path:
     assert mask[8, 12] == 1
     assert (mask[:, 50:60] == 2).all()
     assert mask[20, 25] == 3
-    for damaged in ([[10, 5]], [], {"size": [9, 9], "counts": [81]}, {"size": [HEIGHT, WIDTH]}, 5):
+    size = [HEIGHT, WIDTH]
+    counts = [{"size": size, "counts": found} for found in ([81], [-1, HEIGHT * WIDTH + 1], "\u00ff", None)]
+    points = [[[float("nan"), 5, 40, 5, 40, 45]], [["a", 5, 40, 5, 40, 45]], [[1e30, 5, 40, 5, 40, 45]], [1, 2, 3]]
+    for damaged in (*counts, *points, [[10, 5]], [], {"size": [9, 9], "counts": [81]}, {"size": size}, 5):
         with pytest.raises(DatasetError, match="segmentation 1 is neither"):
             replace(pair, segments=(damaged,)).read()
+    with pytest.raises(DatasetError, match="segmentation 1 cannot be drawn"):
+        replace(pair, segments=({"size": size, "counts": "garbage"},)).read()
+    with pytest.raises(InputError, match="1048576x1048576"):  # before memory is spent on it
+        replace(pair, size=(2**20, 2**20)).read()
+    text = (tmp_path / "annotations" / "instances_val2017.json").read_text().replace('"area"', '"other"')
+    (tmp_path / "annotations" / "instances_val2017.json").write_text(text, encoding="utf-8-sig")
+    assert len(find_pairs(tmp_path)[0].segments) == 3
     smaller, small_mask = pair.read(shorter_side=30)
     assert smaller.shape[:2] == small_mask.shape == (30, 40)
 
@@ -336,8 +346,11 @@ def test_names_of_other_systems_make_no_difference(tmp_path: Path) -> None:
 
 def test_the_folders_of_davis_are_not_cocos_even_where_case_means_nothing(tmp_path: Path) -> None:
     (tmp_path / "DAVIS" / "Annotations").mkdir(parents=True)
+    (tmp_path / "coco" / "annotations").mkdir(parents=True)  # without its instances_*.json
     make_plain(tmp_path / "mine")
     make_plain(tmp_path / ".trash")
     assert find_stills(tmp_path) == [tmp_path / "mine"]
     assert find_stills(tmp_path / "mine") == [tmp_path / "mine"]
     assert find_stills(tmp_path / "nowhere") == []
+    (tmp_path / "mine" / "images").rename(tmp_path / "mine" / "Images")
+    assert len(find_pairs(tmp_path / "mine")) == 4

@@ -368,7 +368,7 @@ def slow_start(record: dict[str, Any]) -> None:
     time.sleep(1.1)  # the clock takes less than a second for one
 
 
-@pytest.mark.parametrize(("rate", "what"), [(1e39, "diverged"), (1e-3, "no step changed")])
+@pytest.mark.parametrize(("rate", "what"), [(1e30, "diverged"), (1e-3, "no step changed")])
 def test_a_run_that_left_no_usable_weights_is_an_error(
     rate: float, what: str, options: TrainOptions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -406,3 +406,18 @@ def test_a_point_alone_is_drawn(tmp_path: Path) -> None:
             area = np.asarray(image)[46:414, 46:854]
         pixels.append(int((area == (0xD6, 0x27, 0x28)).all(-1).sum()))
     assert pixels[0] == 0 < pixels[1]
+
+
+def test_files_that_are_no_checkpoint_of_ours_do_not_stop_a_run_that_is_resumed(options: TrainOptions) -> None:
+    train_stage(small(num_steps=1), options)
+    for name in ("checkpoint-x.pth", "._checkpoint-00000009.pth", "checkpoint-best.pth"):
+        (options.out / name).write_bytes(b"no checkpoint")
+    with (options.out / "log.jsonl").open("ab") as file:
+        file.write(b'\xff\xfe{}\n[]\n3\n{}\n{"event": "st')
+    assert train_stage(small(num_steps=2), replace(options, resume=True)).num_steps == 2
+    assert [record["step"] for record in records(options.out, "step")] == [1, 2]
+
+
+def test_a_dataset_that_is_held_out_whole_leaves_nothing_to_train_on(options: TrainOptions) -> None:
+    with pytest.raises(DatasetError, match="nothing is left to train on"):
+        train_stage(small("clips"), replace(options, hold_out=("bear", "goat")))

@@ -193,7 +193,7 @@ def train(
         precision=precision.value,
         device=device,
         resume=resume,
-        hold_out=tuple(name for name in hold_out.split(",") if name),
+        hold_out=tuple(name.strip() for name in hold_out.split(",") if name.strip()),
         validate_every=validate_every,
         tensorboard=tensorboard,
         **of_run,
@@ -217,7 +217,7 @@ def _show(advance: console.Advance, record: dict[str, Any]) -> None:
     elif record["event"] == "step":
         found = "  ".join(f"{name} {record[name]:.3f}" for name in ("loss", "iou") if name in record)
         speed = f"size {record['size']}  {record['step_seconds']:.2f} s a step"
-        advance(step, round(step / record["progress"]))
+        advance(step, round(step / record["progress"]) if record["progress"] else None)
         console.message(f"{record['progress']:6.1%}  step {step}  {found}  {speed}")
     elif record["event"] == "validation":
         console.message(f"step {step}  J&F {100 * record['score']:.1f}")

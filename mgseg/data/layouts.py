@@ -6,6 +6,7 @@ import json
 from collections import defaultdict
 from collections.abc import Callable, Set
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from PIL import Image
 from mgseg.data.scene import UInt8Array
 from mgseg.errors import DatasetError
 from mgseg.files.masks import read_index_map
-from mgseg.files.pictures import PICTURES, read_picture, reduced_size
+from mgseg.files.pictures import PICTURES, check_size, read_picture, reduced_size
 
 JPEG = {".jpg", ".jpeg", ".jpe", ".jfif"}
 
@@ -48,6 +49,7 @@ class Pair:
         """
         picture = read_picture(self.image, shorter_side)
         if self.mask is None:
+            check_size(self.image, self.size[1], self.size[0])
             mask = _draw_segments(self.name, self.segments, self.size)
             size = reduced_size((self.size[1], self.size[0]), shorter_side)
             mask = np.array(Image.fromarray(mask).resize(size, Image.Resampling.NEAREST))
@@ -68,10 +70,10 @@ def find_pairs(root: Path) -> list[Pair]:
     """
     if not root.is_dir():
         raise DatasetError(f"{root}: the folder of still pictures does not exist")
-    reader = _reader(root)
-    if reader is None:
+    read = _reader(root)
+    if read is None:
         raise DatasetError(f"{root}: not a layout of still pictures that is known", f"known are folders with {KNOWN}")
-    pairs = reader(root)
+    pairs = read()
     if not pairs:
         raise DatasetError(f"{root}: no picture with a mask in it", f"known are folders with {KNOWN}")
     return pairs
@@ -99,43 +101,44 @@ def find_all_stills(data: Path) -> list[Path]:
     return found
 
 
-def _reader(root: Path) -> Callable[[Path], list[Pair]] | None:
-    """What reads the layout of a folder; None where it is none of ours."""
-    if not root.is_dir():
-        return None
-    # Names as they are written: Annotations, of DAVIS, is not COCO's annotations, whatever the file system thinks.
-    names = {path.name for path in root.iterdir()}
-    return next((reader for marks, reader in LAYOUTS if names.issuperset(marks)), None)
+def _reader(root: Path) -> Callable[[], list[Pair]] | None:
+    """What reads the pairs of a folder in one of the layouts; None where it has none of them."""
+    folders = {path.name.lower(): path for path in root.iterdir() if path.is_dir()} if root.is_dir() else {}
+    for marks, reader in LAYOUTS:
+        found = [folders[mark.lower()] for mark in marks if mark.lower() in folders]
+        # DAVIS has a folder Annotations, too.
+        if len(found) == len(marks) and (reader is not read_coco or any(found[0].glob("instances_*.json"))):
+            return partial(reader, *found)
+    return None
 
 
-def read_plain(root: Path) -> list[Pair]:
+def read_plain(images: Path, masks: Path) -> list[Pair]:
     """images/NAME.jpg and masks/NAME.png, an index map: 0 background, 1..254 objects, 255 ignore; or 0/255."""
-    return _matched(root / "images", root / "masks")
+    return _matched(images, masks)
 
 
-def read_ecssd(root: Path) -> list[Pair]:
+def read_ecssd(images: Path, masks: Path) -> list[Pair]:
     """images/NAME.jpg and ground_truth_mask/NAME.png, black and white."""
-    return _matched(root / "images", root / "ground_truth_mask", binary=True)
+    return _matched(images, masks, binary=True)
 
 
-def read_msra10k(root: Path) -> list[Pair]:
+def read_msra10k(folder: Path) -> list[Pair]:
     """Imgs/NAME.jpg and Imgs/NAME.png, black and white."""
-    pairs = _matched(root / "Imgs", root / "Imgs", binary=True)
+    pairs = _matched(folder, folder, binary=True)
     return [pair for pair in pairs if pair.image.suffix.lower() in JPEG]
 
 
-def read_voc(root: Path) -> list[Pair]:
+def read_voc(images: Path, masks: Path) -> list[Pair]:
     """VOC 2007 and 2012: JPEGImages/NAME.jpg and SegmentationObject/NAME.png for the names that have a mask."""
-    pictures = _by_stem(root / "JPEGImages")
-    masks = _by_stem(root / "SegmentationObject")
-    return [Pair(name, pictures.get(name, root / "JPEGImages" / f"{name}.jpg"), masks[name]) for name in masks]
+    pictures = _by_stem(images)
+    return [Pair(name, pictures.get(name, images / f"{name}.jpg"), mask) for name, mask in _by_stem(masks).items()]
 
 
-def read_coco(root: Path) -> list[Pair]:
+def read_coco(annotations: Path) -> list[Pair]:
     """COCO: annotations/instances_SPLIT.json with the pictures in SPLIT/ (train2017/, val2017/), without crowds."""
     pairs = []
-    for path in sorted((root / "annotations").glob("instances_*.json")):
-        folder = root / path.stem.removeprefix("instances_")
+    for path in sorted(annotations.glob("instances_*.json")):
+        folder = annotations.parent / path.stem.removeprefix("instances_")
         if folder.is_dir():
             pairs += read_coco_split(folder, path)
     return pairs
@@ -148,15 +151,15 @@ def read_coco_split(images: Path, annotations: Path) -> list[Pair]:
         DatasetError: the file is damaged, or no instances file.
     """
     try:
-        content = json.loads(annotations.read_text(encoding="utf-8"))
+        content = json.loads(annotations.read_bytes())
         objects = defaultdict(list)
         for item in content["annotations"]:
             if not item.get("iscrowd", 0):
-                objects[item["image_id"]].append((item["area"], item["segmentation"]))
+                objects[item["image_id"]].append((float(item.get("area", 0)), item["segmentation"]))
         return [
             _coco_pair(images, image, objects[image["id"]]) for image in content["images"] if image["id"] in objects
         ]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DatasetError(f"{annotations}: cannot be read as COCO instances ({error!r})") from error
 
 
@@ -165,17 +168,19 @@ def _coco_pair(images: Path, image: dict[str, Any], objects: list[tuple[float, A
     objects.sort(key=lambda entry: -entry[0])
     segments = tuple(segment for _, segment in objects[:254])
     name = image["file_name"]
-    return Pair(Path(name).stem, images / name, None, segments=segments, size=(image["height"], image["width"]))
+    return Pair(
+        Path(name).stem, images / name, None, segments=segments, size=(int(image["height"]), int(image["width"]))
+    )
 
 
-LAYOUTS: tuple[tuple[tuple[str, ...], Callable[[Path], list[Pair]]], ...] = (
+LAYOUTS: tuple[tuple[tuple[str, ...], Callable[..., list[Pair]]], ...] = (
     (("images", "masks"), read_plain),
     (("images", "ground_truth_mask"), read_ecssd),
     (("Imgs",), read_msra10k),
     (("JPEGImages", "SegmentationObject"), read_voc),
     (("annotations",), read_coco),
 )
-KNOWN = "; ".join(" and ".join(f"{mark}/" for mark in marks) for marks, _ in LAYOUTS)
+KNOWN = "; ".join(" and ".join(f"{mark}/" for mark in marks) for marks, _ in LAYOUTS) + "instances_*.json"
 
 
 def _matched(images: Path, masks: Path, *, binary: bool = False) -> list[Pair]:
@@ -207,16 +212,30 @@ def _draw_segments(name: str, segments: tuple[Any, ...], size: tuple[int, int]) 
     for number, segment in enumerate(segments, start=1):
         if not _is_sound(segment, size):
             raise DatasetError(f"{name}: segmentation {number} is neither polygons nor RLE of a picture of {size}")
-        if isinstance(segment, list):
-            encoded = coco.merge(coco.frPyObjects(segment, *size))
-        else:
-            encoded = coco.frPyObjects(segment, *size) if isinstance(segment["counts"], list) else segment
-        labels[coco.decode(encoded) > 0] = number
+        try:
+            if isinstance(segment, list):
+                encoded = coco.merge(coco.frPyObjects(segment, *size))
+            else:
+                encoded = coco.frPyObjects(segment, *size) if isinstance(segment["counts"], list) else segment
+            labels[coco.decode(encoded) > 0] = number
+        except (ValueError, TypeError, IndexError) as error:
+            raise DatasetError(f"{name}: segmentation {number} cannot be drawn: {error}") from error
     return labels
 
 
 def _is_sound(segment: Any, size: tuple[int, int]) -> bool:
-    """Check before pycocotools does, which raises bare exceptions or crashes: polygons of three points, or RLE."""
+    """Check before pycocotools does, which crashes on some: polygons of three points near the picture, or RLE."""
     if isinstance(segment, list):
-        return bool(segment) and all(len(polygon) >= 6 and len(polygon) % 2 == 0 for polygon in segment)
-    return isinstance(segment, dict) and "counts" in segment and tuple(segment.get("size", ())) == size
+        return bool(segment) and all(_is_polygon(polygon, 10 * max(size)) for polygon in segment)
+    if not isinstance(segment, dict) or segment.get("size") != list(size):
+        return False
+    counts = segment.get("counts")
+    if isinstance(counts, list):
+        return all(type(count) is int and count >= 0 for count in counts) and sum(counts) == size[0] * size[1]
+    return isinstance(counts, str) and counts.isascii()
+
+
+def _is_polygon(points: Any, limit: float) -> bool:
+    if not isinstance(points, list) or len(points) < 6 or len(points) % 2:
+        return False
+    return all(isinstance(value, int | float) and abs(value) <= limit for value in points)

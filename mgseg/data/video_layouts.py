@@ -58,6 +58,10 @@ def read_davis(dataset: str, split: str, home: Path, protocol: str, lists: Itera
         if not frames and not masks:
             raise DatasetError(f"{dataset} {split}: there is no sequence {name} in {frames_root}")
         names = tuple(path.stem for path in frames) or tuple(masks)
+        if lost := [mask for mask in masks if mask not in names]:
+            where = find_folder(frames_root, name)
+            more = f" ({len(lost)} are missing)" if len(lost) > 1 else ""
+            raise DatasetError(f"{where} has no frame {lost[0]}, but there is its mask{more}")
         sequences.append(VideoSequence(name, frames, masks, names, frozenset(names[:1]), {}))
     if not sequences:
         raise DatasetError(f"{dataset} {split} has no sequence: {masks_root} holds no folders of masks")

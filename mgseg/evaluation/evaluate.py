@@ -142,6 +142,8 @@ def _check(split: Split, archive: Path | None, page: Path | None, score: bool) -
     if archive:
         check_given(split)
     for path in (archive, page):
+        if path and path.is_dir():
+            raise OutputError(f"cannot write {path}: it is a folder", "name a file")
         if path and not path.resolve().parent.is_dir():
             raise OutputError(f"cannot write {path}: there is no folder {path.parent}")
 

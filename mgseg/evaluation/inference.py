@@ -171,6 +171,8 @@ def _run_sequence(sequence: VideoSequence, segmenter: Segmenter, output: Path, *
         part.replace(folder)
     except OSError as error:
         raise OutputError(f"cannot write {folder}: {error.strerror}") from error
+    finally:
+        shutil.rmtree(part, ignore_errors=True)  # gone already where all went well
 
 
 def _write(item: tuple[Path, NDArray[np.uint8], dict[int, float] | None]) -> None:

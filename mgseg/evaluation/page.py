@@ -16,6 +16,7 @@ from PIL import Image
 
 from mgseg.data.catalog import Split, VideoSequence
 from mgseg.evaluation.report import FIGURES, ObjectScore, Report, flatten
+from mgseg.evaluation.scoring import result_path
 from mgseg.files.masks import VOID, read_index_map
 from mgseg.files.pictures import read_picture
 from mgseg.files.whole_file import write_whole
@@ -108,7 +109,7 @@ def _picture(split: Split, results: Path, score: ObjectScore, k: int, caption: s
 def _draw(sequence: VideoSequence, score: ObjectScore, frame: str, results: Path, *, any_id: bool) -> Image.Image:
     """Colour what is right, false and missed of one object over its frame, grey where there is no picture."""
     truth = read_index_map(sequence.masks[frame])
-    predicted = read_index_map(results / sequence.name / f"{frame}.png")
+    predicted = read_index_map(result_path(results, sequence.name, frame))
     true, marked = (m > 0 if any_id else m == score.object_id for m in (truth, predicted))
     counted = np.ones_like(true) if any_id else truth != VOID
     paths = {path.stem: path for path in sequence.frames}

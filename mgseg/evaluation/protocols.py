@@ -12,7 +12,7 @@ import numpy as np
 from mgseg.data.catalog import Split, VideoSequence, seen_categories
 from mgseg.errors import DatasetError, InputError
 from mgseg.evaluation.report import SEEN, UNSEEN, ObjectScore
-from mgseg.evaluation.scoring import FramePair, FrameScore, score_frames
+from mgseg.evaluation.scoring import FramePair, FrameScore, result_path, score_frames
 from mgseg.files.masks import VOID
 
 PROTOCOLS = {
@@ -79,7 +79,7 @@ def _pairs(sequence: VideoSequence, protocol: str, results: Path) -> dict[str, F
     if missing := [name for name in names if name not in sequence.masks]:
         folder = next(iter(sequence.masks.values())).parent if sequence.masks else sequence.name
         raise DatasetError(f"the ground truth {folder} lacks {_list(missing)}")
-    predictions = [None, *(results / sequence.name / f"{name}.png" for name in names[1:])]
+    predictions = [None, *(result_path(results, sequence.name, name) for name in names[1:])]
     return {name: FramePair(sequence.masks[name], path) for name, path in zip(names, predictions, strict=True)}
 
 

@@ -48,6 +48,13 @@ class FrameScore:
     confidence: Mapping[int, float] = field(default_factory=dict)
 
 
+def result_path(results: Path, sequence: str, frame: str) -> Path:
+    """The file of a mask to be scored: FRAME.png, or FRAME.PNG where only that is there."""
+    path = results / sequence / f"{frame}.png"
+    upper = path.with_suffix(".PNG")
+    return upper if upper.is_file() and not path.is_file() else path
+
+
 def ids_of(mask: NDArray[np.uint8]) -> tuple[int, ...]:
     """Return the values of a mask but 0, ascending; 255 is one of them."""
     highest = int(mask.max(initial=0))

@@ -11,7 +11,7 @@ from PIL import Image
 
 from mgseg.data.catalog import Split, VideoSequence
 from mgseg.errors import DatasetError, InputError
-from mgseg.evaluation.scoring import ids_of
+from mgseg.evaluation.scoring import ids_of, result_path
 from mgseg.files.masks import VOID, read_index_map
 from mgseg.files.whole_file import whole_file
 
@@ -70,7 +70,7 @@ def _checked(sequence: VideoSequence, single_object: bool, results: Path) -> Ite
     given = [read_index_map(path) for path in sequence.masks.values()]
     known = {i for mask in given for i in ids_of(mask)} - {VOID}
     for frame in sequence.saved:
-        path = results / sequence.name / f"{frame}.png"
+        path = result_path(results, sequence.name, frame)
         if not path.is_file():
             raise InputError(f"{path} is missing", "a submission holds every sequence and every frame that counts")
         mask = read_index_map(path)

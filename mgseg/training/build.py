@@ -1,5 +1,6 @@
 """What a run is made of: its options and the sources of its clips."""
 
+import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from mgseg.training.stages import StageConfig
 from mgseg.training.updater import Precision
 
 _CACHE_BYTES = 8 << 30  # decoded pictures in memory, over all processes that draw
+MAX_SEED = 2**31  # beside it the generators take the number of the step
 _AUGMENTATIONS = {
     "stm": (STM_STILLS, STM_CLIPS),
     "strong": (STILLS, CLIPS),
@@ -78,9 +80,12 @@ class TrainOptions:
         for name in ("keep_checkpoints", "log_every", "validate_every"):
             if getattr(self, name) < 1:
                 raise MgsegError(f"{name} is 1 or more, found {getattr(self, name)}")
-        for name in ("validate_size", "checkpoint_minutes"):
-            if getattr(self, name) < 0:
-                raise MgsegError(f"{name} is 0 or more, found {getattr(self, name)}")
+        for name in ("validate_size", "checkpoint_minutes", "minutes"):
+            value = getattr(self, name) or 0
+            if not 0 <= value < math.inf:
+                raise MgsegError(f"{name} is a number from 0 on, found {value}")
+        if not 0 <= self.seed < MAX_SEED:
+            raise MgsegError(f"seed is from 0 to {MAX_SEED - 1}, found {self.seed}")
 
 
 @dataclass(frozen=True)
@@ -137,6 +142,10 @@ def build_sources(config: StageConfig, options: TrainOptions, processes: Process
         if scored := [name for name in split.names if name in options.hold_out]:
             held_out.append(split.only(scored))
         trained = split.only(name for name in split.names if name not in options.hold_out)
+        if not trained.sequences:
+            raise DatasetError(
+                f"all of {split.dataset} is held out, nothing is left to train on", "fewer --hold-out names"
+            )
         clips.append(Clips(trained, of_clips, donors=stills, shorter_side=side, cache_bytes=cache))
         videos.append(Videos(trained, shorter_side=round(config.size.at(0))))
     known = {name for split in held_out for name in split.names}

@@ -6,7 +6,7 @@ from typing import Any
 from mgseg.errors import WeightsError
 from mgseg.weights import TRAINING, read_checkpoint
 
-_PATTERN = "checkpoint-*.pth"
+_PATTERN = "checkpoint-" + 8 * "[0-9]" + ".pth"
 
 
 def checkpoint_path(folder: Path, step: int) -> Path:

@@ -2,6 +2,7 @@
 
 import json
 from collections import defaultdict
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -78,8 +79,13 @@ class RunLog:
 def _read(path: Path) -> list[Record]:
     if not path.exists():
         return []
-    lines = path.read_text("utf-8").splitlines()
-    return [json.loads(line) for line in lines if line.endswith("}")]  # a killed run may leave half a line
+    records = []
+    for line in path.read_text("utf-8", errors="replace").splitlines():
+        with suppress(ValueError, RecursionError):  # a killed run may leave half a line
+            record = json.loads(line)
+            if isinstance(record, dict) and {"event", "step"} <= record.keys():
+                records.append(record)
+    return records
 
 
 def _board(folder: Path) -> Any:

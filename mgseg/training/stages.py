@@ -82,14 +82,15 @@ class StageConfig:
         _check(all(size % 16 == 0 for size in self.size.values), "crop sizes are multiples of 16")
         _check(not self.batch_size.linear, "a batch changes in steps, not along a line")
         _check(all(frames >= 2 for frames in self.num_frames.values), "a clip has two frames or more")
-        _check(all(batch >= 1 for batch in self.batch_size.values), "a batch has one clip or more")
+        _check(all(b >= 1 and b == int(b) for b in self.batch_size.values), "a batch is a whole number from 1")
+        _check(self.num_steps is None or self.num_steps >= 0, "steps are 0 or more")
         _check(all(0 <= share <= 1 for share in self.clip_share.values), "the share of clips is in 0..1")
         _check(all(0 < keep <= 1 for keep in self.keep.values), "the share of pixels kept is in 0..1")
         _check(0 < self.rate < float("inf") and 0 <= self.ema < 1, "the rate is above 0, the decay in 0..1")
         _check(all(skip >= 1 for skip in self.max_skip.values), "a skip is of one frame or more")
         _check(
-            all(count >= 1 and weight > 0 for count, weight in self.object_weights),
-            "counts are from 1, weights above 0",
+            all(1 <= count < 255 and weight > 0 for count, weight in self.object_weights),
+            "counts are from 1 to 254, weights above 0",
         )
         for name in ("trunk_rate", "weight_decay", "warmup_steps", "jaccard", "clip_norm", "max_frames", "step_every"):
             _check(getattr(self, name) >= 0, f"{name} is 0 or more")

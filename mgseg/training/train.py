@@ -99,6 +99,7 @@ class _Run:
             self.updater.load(state["updater"], checkpoint["state_dict"])
         self.step: int = state.get("step", 0)
         self._first_step = self.step
+        self._diverged = False  # the newest loss is no finite number
         self._updates: int = state.get("updates", self.step)  # steps that changed the weights
         self.clock = Clock(config.num_steps, options.minutes, state.get("seconds", 0.0))
         self.held_out = sources.held_out
@@ -133,7 +134,9 @@ class _Run:
         self._picture = None  # its tensors go before the next ones come
         result = self.work.step()
         self.step += 1
-        self._updates += "loss" in result.values and math.isfinite(result.values["norm"])
+        if "loss" in result.values:
+            self._updates += math.isfinite(result.values["norm"])
+            self._diverged = not math.isfinite(result.values["loss"])
         if not self.processes.is_main:
             return
         self._picture, self._plan = result.picture, result.plan
@@ -216,13 +219,13 @@ class _Run:
 
     def _check_trained(self) -> None:
         """Refuse to end as if there were trained weights where there are none."""
-        (updates,) = self.processes.furthest(self._updates)
+        updates, diverged = self.processes.furthest(self._updates, self._diverged)
         if not self.step:
             raise MgsegError("no step was trained: the time was over before the first one", "a longer --minutes")
-        finite = all(bool(tensor.isfinite().all()) for tensor in self.updater.average.state_dict().values())
-        if not updates or not finite:
-            what = "no step changed the weights, their gradients" if finite else "training diverged: its weights"
-            raise MgsegError(f"{what} are not finite numbers", "a lower --rate, or --precision float32")
+        weights = self.updater.average.state_dict().values()
+        if not updates or diverged or not all(bool(tensor.isfinite().all()) for tensor in weights):
+            what = "no step changed the weights: no gradient was finite" if not updates else "training diverged"
+            raise MgsegError(f"{what}; there are no weights to keep", "a lower --rate, or --precision float32")
 
     def _write_means(self) -> None:
         """Write the means of the steps since the last time, if there were any."""

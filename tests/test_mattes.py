@@ -146,6 +146,12 @@ def test_pictures_hold_alpha_in_8_bits_or_alone_in_16_or_as_floats(run: Any, cli
         assert abs(floats - grey).max() < 0.001
 
 
+def test_a_folder_that_exists_is_one_whatever_its_name(run: Any, clip: Any, tmp_path: Path) -> None:
+    (tmp_path / "shot.v2").mkdir()
+    run(clip, Outputs(matte=tmp_path / "shot.v2"), span=Span(end=1))
+    assert [path.name for path in (tmp_path / "shot.v2").iterdir()] == ["00000.png"]
+
+
 @needs_ffmpeg
 def test_ffmpeg_reads_exr_pictures(run: Any, clip: Any, tmp_path: Path) -> None:
     run(clip, Outputs(matte=Matte(tmp_path / "grey", only=True)), span=Span(end=1))

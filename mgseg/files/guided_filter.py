@@ -32,7 +32,7 @@ def follow_edges(alpha: Floats, frame: NDArray[np.uint8], scale: float = 1) -> F
     size = (max(1, round(width / scale)), max(1, round(height / scale)))  # Pillow's order
     slope, offset = _coefficients(resize(alpha, size), resize(guide, size))
     slope, offset = resize(slope, (width, height)), resize(offset, (width, height))
-    filtered = (slope * guide).sum(axis=-1) + offset
+    filtered = np.einsum("hwc,hwc->hw", slope, guide) + offset
     return np.clip((filtered - 0.5) * _CONTRAST + 0.5, 0, 1).astype(np.float32)
 
 
@@ -56,7 +56,7 @@ def _coefficients(alpha: Floats, guide: Floats) -> tuple[Floats, Floats]:
     aa, ab, ac, bb, bc, cc = d * f - e * e, c * e - b * f, b * e - c * d, a * f - c * c, b * c - a * e, a * d - b * b
     slope = np.stack([aa * x + ab * y + ac * z, ab * x + bb * y + bc * z, ac * x + bc * y + cc * z], axis=-1)
     slope /= (a * aa + b * ab + c * ac)[..., None]
-    offset = mean_alpha - (slope * mean).sum(axis=-1)
+    offset = mean_alpha - np.einsum("hwc,hwc->hw", slope, mean)
     return box_mean(slope, _RADIUS), box_mean(offset, _RADIUS)
 
 
@@ -64,11 +64,27 @@ def box_mean(x: Floats, radius: int) -> Floats:
     """The mean over the part of a square of 2 * radius + 1 pixels around each that lies inside; (H, W) or (H, W, C)."""
     for axis in (0, 1):
         length = x.shape[axis]
-        sums = np.concatenate([np.zeros_like(x.take([0], axis), np.float64), x.cumsum(axis, np.float64)], axis)
-        first, last = np.maximum(np.arange(length) - radius, 0), np.minimum(np.arange(length) + radius + 1, length)
-        counts = (last - first).reshape(-1, *[1] * (x.ndim - 1 - axis))
-        x = ((sums.take(last, axis) - sums.take(first, axis)) / counts).astype(np.float32)
+        places = np.arange(length)
+        counts = np.minimum(places + radius, length - 1) - np.maximum(places - radius, 0) + 1
+        padding = [(radius, radius) if axis == other else (0, 0) for other in range(x.ndim)]
+        sums = np.moveaxis(_window_sums(np.moveaxis(np.pad(x, padding), axis, 0), 2 * radius + 1), 0, axis)
+        x = sums / counts.astype(np.float32).reshape(-1, *[1] * (x.ndim - 1 - axis))
     return x
+
+
+def _window_sums(x: Floats, width: int) -> Floats:
+    """The sums of each `width` neighbours along the first axis, put together from sums of 1, 2, 4, ... neighbours."""
+    count = len(x) - width + 1
+    total, covered = np.zeros_like(x[:count]), 0
+    power = 1
+    while True:
+        if width & power:
+            total += x[covered : covered + count]
+            covered += power
+        if covered == width:
+            return total
+        x = x[:-power] + x[power:]
+        power *= 2
 
 
 def resize(x: Floats, size: tuple[int, int]) -> Floats:

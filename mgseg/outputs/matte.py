@@ -64,7 +64,7 @@ class MatteWriter(OutputWriter):
         kind = path.suffix.lower()
         self._names = NumberedNames(path.name, _PICTURES) if "%" in path.name else None
         super().__init__(path.parent if self._names else path, target)
-        self.is_folder = bool(self._names) or not kind
+        self.is_folder = bool(self._names) or not kind or path.is_dir()
         self.in_order = not self.is_folder
         self.suffix = self._names.suffix if self._names else ".png"
         encoding = self.matte.encodings.get(kind)

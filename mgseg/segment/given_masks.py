@@ -1,7 +1,6 @@
 """The masks a user gives for a clip: which frame each belongs to, checked before anything is computed."""
 
 import zlib
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from fractions import Fraction
@@ -14,11 +13,18 @@ from mgseg.errors import InputError
 from mgseg.files.grabcut import find_opencv
 from mgseg.files.mask_video import VIDEOS
 from mgseg.files.masks import VOID, as_index_map, fit_mask, object_ids, read_mask
-from mgseg.files.names import same_form
-from mgseg.files.pictures import PICTURES, list_pictures
+from mgseg.files.pictures import PICTURES
 from mgseg.files.video import ClipInfo
 from mgseg.segment.drawn_shapes import draw_shapes, needs_frame
-from mgseg.segment.mask_parts import ARRAYS, Labels, is_annotation, read_array, read_labels, with_object
+from mgseg.segment.mask_parts import (
+    ARRAYS,
+    Labels,
+    is_annotation,
+    masks_in_folder,
+    read_array,
+    read_labels,
+    with_object,
+)
 from mgseg.segment.mask_sources import FileSource, MaskSource, MaskSources, Shape, parse_mask
 from mgseg.segment.object_numbers import ObjectNumbers
 from mgseg.segment.video_masks import VideoMasks
@@ -171,6 +177,30 @@ class GivenMasks:
         self._video, self.zero_is_background = video, True
         self.checksum = zlib.crc32(str(video.checksum).encode(), self.checksum)
 
+    def _with_video(self, number: int, image: NDArray[np.uint8]) -> Mask | None:
+        """The mask of a frame of which a video says all, and perhaps other masks, too."""
+        assert self._video
+        mask = self._video.at(number)
+        if number in self._parts:
+            self._unused.discard(number)
+            other = self._with_shapes(number, self._joined(number), image)
+            _check_apart(mask, other, number, "another mask")
+            mask = np.where(other > 0, other, mask)
+        self._has_begun |= bool(object_ids(mask))
+        return mask if self._has_begun else None
+
+    def _add_video(self, number: int | None, source: FileSource) -> None:
+        if number is not None or self._video:
+            raise InputError(f"{source} is a video, of the whole clip", "--mask-from N takes one frame of it")
+        self.paths.append(source.path)
+        video = VideoMasks(source, self._info, self._fit)
+        self._numbers.ids.add(video.object_id)
+        if self._mask_from is not None:
+            self._parts.setdefault(self._mask_from, []).append(video.at(self._mask_from))
+            return
+        self._video, self.zero_is_background = video, True
+        self.checksum = zlib.crc32(str(video.checksum).encode(), self.checksum)
+
     def _add(self, number: int | None, source: MaskSource) -> None:
         """Put a source to the frames that it speaks of."""
         if isinstance(source, str):
@@ -180,7 +210,7 @@ class GivenMasks:
         if isinstance(source, FileSource) and source.path.is_dir():
             if number is not None or source.object_id is not None:
                 raise InputError(f"{source.path} is a folder; its files are named like the frames")
-            for frame, path in _in_folder(source.path, self._info):
+            for frame, path in masks_in_folder(source.path, self._info):
                 self._add(frame, path)
         elif isinstance(source, FileSource) and source.path.suffix.lower() in VIDEOS:
             self._add_video(number, source)
@@ -277,29 +307,6 @@ def _listed(masks: MaskSources | Mapping[int | None, MaskSources]) -> Iterator[t
             yield number, sources
         else:
             yield from ((number, source) for source in sources)
-
-
-def _in_folder(folder: Path, info: ClipInfo) -> Iterator[tuple[int, Path]]:
-    """The masks of a folder with their frames, which their names say."""
-    endings = PICTURES | ARRAYS | {".json", ".txt"}
-    files = [p for p in sorted(folder.iterdir()) if p.suffix.lower() in endings and p.name[0] != "." and p.is_file()]
-    if not files:
-        raise InputError(f"{folder} holds no masks", "masks are " + ", ".join(sorted(endings)))
-    if info.path.is_dir():
-        numbers = {same_form(path.stem): number for number, path in enumerate(list_pictures(info.path))}
-    else:
-        numbers = {path.stem: int(path.stem) for path in files if path.stem.isdecimal()}
-    names = [same_form(path.stem) for path in files]
-    for name, path in zip(names, files, strict=True):
-        if name not in numbers:
-            expected = f"like {next(iter(numbers))}" if info.path.is_dir() else "by its number, like 00012.png"
-            raise InputError(f"{path} does not belong to a frame of {info.path}", f"name a mask {expected}")
-    twice = [name for name, count in Counter(names).items() if count > 1]
-    if twice:
-        first, second = [path for name, path in zip(names, files, strict=True) if name == twice[0]][:2]
-        raise InputError(f"{first} and {second} are masks of the same frame", "move one of them to another folder")
-    for name, path in zip(names, files, strict=True):
-        yield numbers[name], path
 
 
 def _check_apart(first: Mask, second: Mask, number: int | None, name: str) -> None:

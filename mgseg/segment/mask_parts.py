@@ -1,6 +1,7 @@
 """What is known of one frame by one source: an index map with made-up or fixed numbers, which `GivenMasks` joins."""
 
 import zlib
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from mgseg.errors import InputError
 from mgseg.files.mask_forms import interpret
 from mgseg.files.masks import MaskFile, fit_mask, object_ids
 from mgseg.files.names import same_form
-from mgseg.files.pictures import list_pictures
+from mgseg.files.pictures import PICTURES, list_pictures
 from mgseg.files.video import ClipInfo
 from mgseg.segment.mask_sources import FileSource
 
@@ -176,3 +177,30 @@ def with_object(mask: Mask, source: FileSource) -> Mask:
 def is_annotation(path: Path) -> bool:
     """Whether a file is one of annotations, by its ending."""
     return path.suffix.lower() in ENDINGS
+
+
+def masks_in_folder(folder: Path, info: ClipInfo) -> Iterator[tuple[int, Path]]:
+    """The masks of a folder with their frames, which their names say.
+
+    Raises:
+        InputError: there is none, one belongs to no frame, or two to one.
+    """
+    endings = PICTURES | ARRAYS | {".json", ".txt"}
+    files = [p for p in sorted(folder.iterdir()) if p.suffix.lower() in endings and p.name[0] != "." and p.is_file()]
+    if not files:
+        raise InputError(f"{folder} holds no masks", "masks are " + ", ".join(sorted(endings)))
+    if info.path.is_dir():
+        numbers = {same_form(path.stem): number for number, path in enumerate(list_pictures(info.path))}
+    else:
+        numbers = {path.stem: int(path.stem) for path in files if path.stem.isdecimal()}
+    names = [same_form(path.stem) for path in files]
+    for name, path in zip(names, files, strict=True):
+        if name not in numbers:
+            expected = f"like {next(iter(numbers))}" if info.path.is_dir() else "by its number, like 00012.png"
+            raise InputError(f"{path} does not belong to a frame of {info.path}", f"name a mask {expected}")
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        first, second = [path for name, path in zip(names, files, strict=True) if name == twice[0]][:2]
+        raise InputError(f"{first} and {second} are masks of the same frame", "move one of them to another folder")
+    for name, path in zip(names, files, strict=True):
+        yield numbers[name], path

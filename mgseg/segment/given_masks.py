@@ -193,7 +193,7 @@ class GivenMasks:
         if number is not None or self._video:
             raise InputError(f"{source} is a video, of the whole clip", "--mask-from N takes one frame of it")
         self.paths.append(source.path)
-        video = VideoMasks(source, self._info, self._fit)
+        video = VideoMasks(source, self._info, self._fit, is_whole=self._mask_from is None)
         self._numbers.ids.add(video.object_id)
         if self._mask_from is not None:
             self._parts.setdefault(self._mask_from, []).append(video.at(self._mask_from))

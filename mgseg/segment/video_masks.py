@@ -22,17 +22,20 @@ class VideoMasks:
         source: the video, and the number that its object shall have; 1 by default.
         info: of the clip.
         fit: makes a mask of the clip's size, or refuses it.
+        is_whole: all of its frames are wanted, so that it must be as long as the clip.
 
     Raises:
         InputError: it is no matte, of another size, or has another number of frames than the clip.
     """
 
-    def __init__(self, source: FileSource, info: ClipInfo, fit: Callable[[Mask, str], Mask]) -> None:
+    def __init__(
+        self, source: FileSource, info: ClipInfo, fit: Callable[[Mask, str], Mask], *, is_whole: bool = True
+    ) -> None:
         self.object_id = source.object_id or 1
         self._source, self._fit = source, fit
         own = probe(source.path)
         counts = own.num_frames, info.num_frames
-        if own.is_counted and info.is_counted and counts[0] != counts[1]:
+        if is_whole and own.is_counted and info.is_counted and counts[0] != counts[1]:
             found = f"the mask {source} has {counts[0]} frames, {in_words(info.path)} has {counts[1]}"
             raise InputError(found, "cut both alike, or take one frame of it: --mask-from N")
         self._frames: Iterator[NDArray[np.uint8]] = read_mattes(source.path)

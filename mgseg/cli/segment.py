@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 _FRAME = re.compile(r"\d{1,12}")
 _TIME = re.compile(r"(\d{1,12}:){0,2}\d{0,12}(\d|\.\d{1,12})s?")
+_SAID = 3  # stretches, and cuts, that are named on the terminal
 _MASKS, _RESULTS, _MATTES, _RANGE = "Masks", "Results", "Mattes and cut-outs", "Range"
 
 
@@ -169,11 +170,22 @@ def segment(
             show_default="name of the clip's picture; of a video %05d.png",
         ),
     ] = None,
+    report: Annotated[
+        Path | None,
+        option(
+            "--report", panel=_RESULTS, text="HTML page of what to look at: confidence by frame, cuts, worst frames."
+        ),
+    ] = None,
     overwrite: Annotated[
         bool, option("--overwrite", panel=_RESULTS, text="Replace results that are there, file by file.")
     ] = False,
     resume: Annotated[
-        bool, option("--resume", panel=_RESULTS, text="Go on from the last whole mask of an interrupted run.")
+        bool,
+        option(
+            "--resume",
+            panel=_RESULTS,
+            text="Keep masks that this run would make again: after an interruption, or with a further --mask.",
+        ),
     ] = False,
     as_json: Annotated[bool, option("--json", panel=_RESULTS, text="Print what was done as JSON.")] = False,
     matte: Annotated[
@@ -264,7 +276,7 @@ def segment(
         "cvat": cvat,
         "boxes": boxes,
     }
-    if no_masks and not (overlay or scores or cut_outs or each_object or matte or any(annotations.values())):
+    if no_masks and not (overlay or scores or cut_outs or each_object or matte or report or any(annotations.values())):
         raise typer.BadParameter("nothing else is asked for", param_hint="--no-masks")
     if not matte and (matte_only or background):
         raise typer.BadParameter("there is no --matte", param_hint="--matte-only" if matte_only else "--background")
@@ -302,6 +314,7 @@ def segment(
                 each_object,
                 matte and Matte(matte, alpha, matte_only, background),
                 **annotations,
+                report=report,
                 object_names=labels,
                 name=name,
                 overwrite=overwrite,
@@ -320,18 +333,37 @@ def segment(
 
 
 def _report(result: "SegmentResult", as_json: bool) -> None:
+    import json
+
     if as_json:
-        console.json(result.to_json())
+        console.result(json.dumps(result.to_json(), indent=2, ensure_ascii=False))
     else:
         for place in filter(None, result.outputs.places.values()):
             console.result(str(place))
-    found = f" ({result.num_found} of them found)" if result.num_found else ""
+    kept = f" ({result.num_found} of them found)" if result.num_found else ""
     objects = f"{len(result.object_ids)} object{'s' * (len(result.object_ids) != 1)}"
     frames = f"{result.num_frames} frame{'s' * (result.num_frames != 1)}"
     speed = f", {result.frames_per_second:.1f} frames a second" if result.num_found < result.num_frames else ""
     for text in result.warnings:
         console.warning(text)
-    console.message(f"{frames}{found}, {objects}{speed}")
+    console.message(f"{frames}{kept}, {objects}{speed}")
+    if result.num_found and result.redone:
+        console.message(f"redone: frames {', '.join(f'{first}-{last}' for first, last in result.redone)}")
+    _look_at(result)
     if result.problem:
         console.warning("the result is partial")
         raise result.problem
+
+
+def _look_at(result: "SegmentResult") -> None:
+    """Say which frames are worth a look."""
+    timeline = result.timeline
+    if timeline.cuts:
+        cuts = ", ".join(map(str, sorted(timeline.cuts)[:_SAID]))
+        more = f" and {len(timeline.cuts) - _SAID} more" if len(timeline.cuts) > _SAID else ""
+        console.message(f"scene cuts at frame {cuts}{more}: masks that run over a cut are often wrong")
+    if not timeline.has_confidence:
+        console.message("no confidence: these weights hold none (mgseg weights calibrate fits it)")
+    elif stretches := timeline.stretches():
+        more = f" and {len(stretches) - _SAID} more" if len(stretches) > _SAID else ""
+        console.message(f"look at {', '.join(map(str, stretches[:_SAID]))}{more}")

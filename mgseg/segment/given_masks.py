@@ -169,37 +169,13 @@ class GivenMasks:
         if number is not None or self._video:
             raise InputError(f"{source} is a video, of the whole clip", "--mask-from N takes one frame of it")
         self.paths.append(source.path)
-        video = VideoMasks(source, self._info, self._fit)
-        self._numbers.ids.add(video.object_id)
-        if self._mask_from is not None:
-            self._parts.setdefault(self._mask_from, []).append(video.at(self._mask_from))
-            return
-        self._video, self.zero_is_background = video, True
-        self.checksum = zlib.crc32(str(video.checksum).encode(), self.checksum)
-
-    def _with_video(self, number: int, image: NDArray[np.uint8]) -> Mask | None:
-        """The mask of a frame of which a video says all, and perhaps other masks, too."""
-        assert self._video
-        mask = self._video.at(number)
-        if number in self._parts:
-            self._unused.discard(number)
-            other = self._with_shapes(number, self._joined(number), image)
-            _check_apart(mask, other, number, "another mask")
-            mask = np.where(other > 0, other, mask)
-        self._has_begun |= bool(object_ids(mask))
-        return mask if self._has_begun else None
-
-    def _add_video(self, number: int | None, source: FileSource) -> None:
-        if number is not None or self._video:
-            raise InputError(f"{source} is a video, of the whole clip", "--mask-from N takes one frame of it")
-        self.paths.append(source.path)
         video = VideoMasks(source, self._info, self._fit, is_whole=self._mask_from is None)
         self._numbers.ids.add(video.object_id)
         if self._mask_from is not None:
             self._parts.setdefault(self._mask_from, []).append(video.at(self._mask_from))
             return
         self._video, self.zero_is_background = video, True
-        self.checksum = zlib.crc32(str(video.checksum).encode(), self.checksum)
+        self.checksums[None], self.objects[None] = f"{video.checksum:08x}", (video.object_id,)
 
     def _add(self, number: int | None, source: MaskSource) -> None:
         """Put a source to the frames that it speaks of."""

@@ -6,7 +6,7 @@ import shutil
 import pytest
 from made_datasets import make_davis, make_youtube_vos, shapes
 
-from mgseg.data.catalog import find_split, find_training_data, find_training_split, seen_categories
+from mgseg.data.catalog import default_split, find_split, find_training_data, find_training_split, seen_categories
 from mgseg.errors import DatasetError
 
 
@@ -239,3 +239,11 @@ def test_a_frame_that_is_missing_from_a_sequence_is_named(davis):
     (davis / "JPEGImages" / "480p" / "bear" / "00000.jpg").unlink()  # else 00001 would be taken for the first
     with pytest.raises(DatasetError, match="bear has no frame 00000, but there is its mask"):
         find_split("davis17", "val", davis)
+
+
+def test_the_split_that_is_scored_where_none_is_named(davis, youtube):
+    assert [default_split(name) for name in ("davis16", "davis17", "youtube-vos-2018")] == ["val", "val", "valid"]
+    assert default_split(str(davis)) == "val"
+    assert default_split(str(youtube)) == "valid"
+    shutil.rmtree(davis / "ImageSets")
+    assert default_split(str(davis)) == "all"

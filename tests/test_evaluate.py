@@ -153,8 +153,8 @@ def test_several_processes_score_as_one(tmp_path):
     paths = sorted((root / "Annotations/480p/bear").iterdir())
     pairs = [FramePair(path, results / "bear" / path.name) for path in paths]
     calls = []
-    scores = score_frames(pairs, any_id=False, workers=2, progress=lambda *call: calls.append(call))
-    assert scores == score_pairs(pairs, any_id=False)
+    scores = score_frames(pairs, single_object=False, workers=2, progress=lambda *call: calls.append(call))
+    assert scores == score_pairs(pairs, single_object=False)
     assert calls[-1] == (70, 70)
 
 

@@ -54,7 +54,12 @@ def evaluate(
     ] = "youtube-vos-2019",
     split: Annotated[
         str | None,
-        option("--split", panel=_DATA, text="As valid, valid_all_frames, val.", show_default="valid, DAVIS: val"),
+        option(
+            "--split",
+            panel=_DATA,
+            text="As valid, valid_all_frames, val.",
+            show_default="valid, val or all, by dataset",
+        ),
     ] = None,
     data: Annotated[
         Path | None, option("--data", panel=_DATA, text="Folder of the datasets, or of this one.", envvar="MGSEG_DATA")
@@ -136,11 +141,11 @@ def evaluate(
     if corrections and (results or output or resume or overwrite or no_score or archive or page or as_csv):
         hint = "--results, --output, --resume, --overwrite, --no-score, --zip, --report, --csv"
         raise typer.BadParameter("--corrections prints a table or --json, and keeps no masks", param_hint=hint)
-    from mgseg.data.catalog import find_split
+    from mgseg.data.catalog import default_split, find_split
     from mgseg.data.video_layouts import read_list
     from mgseg.evaluation.evaluate import Files, evaluate_masks, evaluate_split
 
-    found = find_split(dataset, split or ("val" if dataset.startswith("davis") else "valid"), data)
+    found = find_split(dataset, split or default_split(dataset), data)
     if names := [*(sequence or []), *(read_list(sequence_list) if sequence_list else [])]:
         found = found.only(names)
     if corrections:

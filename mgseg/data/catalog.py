@@ -19,6 +19,7 @@ __all__ = [
     "DATASETS",
     "Split",
     "VideoSequence",
+    "default_split",
     "find_split",
     "find_training_data",
     "find_training_split",
@@ -98,6 +99,15 @@ def find_split(dataset: str, split: str, root: Path | None) -> Split:
             found_split = read_davis(dataset, split, home, entry.protocol, entry.lists)
             return replace(found_split, white_is_void=not found_split.single_object)
     raise DatasetError(f"{dataset} {split} was not found in {root}", f"{_looked_for(dataset, split)}. {_found(root)}")
+
+
+def default_split(dataset: str) -> str:
+    """The split to score where none is named: DAVIS: "val", YouTube-VOS: "valid", a folder without lists: "all"."""
+    entry = DATASETS.get(dataset)
+    if entry:
+        return "val" if entry.lists else "valid"
+    found = OWN.splits(Path(dataset))
+    return ALL if found == [ALL] else "val" if "val" in found else "valid"
 
 
 def find_training_split(text: str) -> Split:

@@ -81,7 +81,7 @@ def run_split(
     start, spent = perf_counter(), []
     for sequence in mine:
         assert segmenter
-        for seconds in _run_sequence(sequence, segmenter, output, any_id=split.single_object):
+        for seconds in _run_sequence(sequence, segmenter, output, single_object=split.single_object):
             spent.append(seconds)
             if progress:
                 progress(len(spent), sum(len(one.frames) for one in mine))
@@ -146,7 +146,9 @@ def _join(speeds: list[Speed]) -> Speed:
     return Speed(frames, in_network, max(s.seconds for s in speeds), len(speeds))
 
 
-def _run_sequence(sequence: VideoSequence, segmenter: Segmenter, output: Path, *, any_id: bool) -> Iterator[float]:
+def _run_sequence(
+    sequence: VideoSequence, segmenter: Segmenter, output: Path, *, single_object: bool
+) -> Iterator[float]:
     """Segment one sequence; yields the network's seconds frame by frame."""
     folder, part = output / sequence.name, output / (sequence.name + PART)
     saved, started = set(sequence.saved), False
@@ -154,7 +156,7 @@ def _run_sequence(sequence: VideoSequence, segmenter: Segmenter, output: Path, *
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir()
         with WriteBehind() as sink:
-            for frame, given in read_ahead(_inputs(sequence, any_id)):
+            for frame, given in read_ahead(_inputs(sequence, single_object)):
                 start = perf_counter()
                 if started:
                     mask = segmenter.step(frame.image, given)
@@ -180,17 +182,17 @@ def _write(item: tuple[Path, NDArray[np.uint8], dict[int, float] | None]) -> Non
     write_mask(path, mask, confidence=confidence)
 
 
-def _inputs(sequence: VideoSequence, any_id: bool) -> Iterator[tuple[Frame, NDArray[np.uint8] | None]]:
+def _inputs(sequence: VideoSequence, single_object: bool) -> Iterator[tuple[Frame, NDArray[np.uint8] | None]]:
     """Yield each frame with the mask of the objects that first appear in it, None where there is none."""
     known: set[int] = set()
     for frame in read_frames(sequence.frames[0].parent):
         given = None
-        if frame.name in sequence.masks and not (any_id and known):
+        if frame.name in sequence.masks and not (single_object and known):
             mask = read_index_map(sequence.masks[frame.name])
             if mask.shape != frame.image.shape[:2]:
                 sizes = [f"{shape[1]}x{shape[0]}" for shape in (mask.shape, frame.image.shape)]
                 raise DatasetError(f"{sequence.masks[frame.name]} is {sizes[0]}, its picture {sizes[1]}")
-            mask = (mask > 0).view(np.uint8) if any_id else mask
+            mask = (mask > 0).view(np.uint8) if single_object else mask
             new = set(ids_of(mask)) - known - {VOID}
             if new:
                 shown = [*new, VOID] if not known else [*new]

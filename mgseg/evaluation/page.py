@@ -99,19 +99,21 @@ def _worst_frames(report: Report, split: Split, results: Path) -> Iterator[Pictu
 
 def _picture(split: Split, results: Path, score: ObjectScore, k: int, caption: str) -> Picture:
     sequence = next(sequence for sequence in split.sequences if sequence.name == score.sequence)
-    picture = _draw(sequence, score, score.frames[k], results, any_id=split.single_object)
+    picture = _draw(sequence, score, score.frames[k], results, single_object=split.single_object)
     data = io.BytesIO()
     picture.save(data, "JPEG", quality=82)
     jpeg = base64.b64encode(data.getvalue()).decode()
     return Picture(jpeg, f"{caption}: J {100 * score.j[k]:.1f}, F {100 * score.f[k]:.1f}")
 
 
-def _draw(sequence: VideoSequence, score: ObjectScore, frame: str, results: Path, *, any_id: bool) -> Image.Image:
+def _draw(
+    sequence: VideoSequence, score: ObjectScore, frame: str, results: Path, *, single_object: bool
+) -> Image.Image:
     """Colour what is right, false and missed of one object over its frame, grey where there is no picture."""
     truth = read_index_map(sequence.masks[frame])
     predicted = read_index_map(result_path(results, sequence.name, frame))
-    true, marked = (m > 0 if any_id else m == score.object_id for m in (truth, predicted))
-    counted = np.ones_like(true) if any_id else truth != VOID
+    true, marked = (m > 0 if single_object else m == score.object_id for m in (truth, predicted))
+    counted = np.ones_like(true) if single_object else truth != VOID
     paths = {path.stem: path for path in sequence.frames}
     if frame in paths:
         size = truth.shape[1], truth.shape[0]

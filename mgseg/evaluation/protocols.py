@@ -44,7 +44,7 @@ def score_split(
     pairs = frame_pairs(split, results)
     _check_all_there(pair.prediction for members in pairs.values() for pair in members.values())
     flat = [pair for members in pairs.values() for pair in members.values()]
-    scores = iter(score_frames(flat, any_id=split.single_object, workers=workers, progress=progress))
+    scores = iter(score_frames(flat, single_object=split.single_object, workers=workers, progress=progress))
     seen = seen_categories(split) if split.protocol == "youtube-vos" else None
     objects: list[ObjectScore] = []
     notes: list[str] = []

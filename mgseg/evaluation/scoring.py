@@ -67,19 +67,19 @@ def ids_of(mask: NDArray[np.uint8]) -> tuple[int, ...]:
     return tuple(sorted(value for value in found if value))
 
 
-def score_pair(pair: FramePair, *, any_id: bool) -> FrameScore:
+def score_pair(pair: FramePair, *, single_object: bool) -> FrameScore:
     """Score one frame.
 
     Args:
         pair: the frame's files.
-        any_id: every positive value is the one object 1, on both sides (DAVIS 2016). Otherwise 255 in the ground
+        single_object: every positive value is the one object 1, on both sides (DAVIS 2016). Otherwise 255 in the ground
             truth is void, and counts neither for nor against.
 
     Raises:
         InputError: a file cannot be read, or the mask is not of the ground truth's size.
     """
     truth = read_index_map(pair.truth)
-    truth = (truth > 0).view(np.uint8) if any_id else truth
+    truth = (truth > 0).view(np.uint8) if single_object else truth
     truth_ids = ids_of(truth)
     void = truth == VOID if VOID in truth_ids else None
     truth_ids = tuple(i for i in truth_ids if i != VOID)
@@ -89,7 +89,7 @@ def score_pair(pair: FramePair, *, any_id: bool) -> FrameScore:
     if prediction.shape != truth.shape:
         sizes = [f"{shape[1]}x{shape[0]}" for shape in (prediction.shape, truth.shape)]
         raise InputError(f"{pair.prediction} is {sizes[0]}, the ground truth {sizes[1]}")
-    prediction = (prediction > 0).view(np.uint8) if any_id else prediction
+    prediction = (prediction > 0).view(np.uint8) if single_object else prediction
     predicted_ids = ids_of(prediction)
     if predicted_ids == (VOID,) and truth_ids in ((), (1,)):  # black and white; of several objects it is an error
         prediction, predicted_ids = (prediction > 0).view(np.uint8), (1,)
@@ -101,15 +101,15 @@ def score_pair(pair: FramePair, *, any_id: bool) -> FrameScore:
     return FrameScore(truth_ids, predicted_ids, scores, areas, read_confidence(pair.prediction) or {})
 
 
-def score_pairs(pairs: Sequence[FramePair], any_id: bool) -> list[FrameScore]:
+def score_pairs(pairs: Sequence[FramePair], single_object: bool) -> list[FrameScore]:
     """Score several frames in this process; see `score_pair`."""
-    return [score_pair(pair, any_id=any_id) for pair in pairs]
+    return [score_pair(pair, single_object=single_object) for pair in pairs]
 
 
 def score_frames(
     pairs: Sequence[FramePair],
     *,
-    any_id: bool,
+    single_object: bool,
     workers: int = 1,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[FrameScore]:
@@ -117,7 +117,7 @@ def score_frames(
 
     Args:
         pairs: the frames' files.
-        any_id: see `score_pair`.
+        single_object: see `score_pair`.
         workers: processes; 1 is this one alone. With more, a script that calls this needs the usual
             `if __name__ == "__main__":`.
         progress: called with (frames done, frames in all).
@@ -127,21 +127,23 @@ def score_frames(
     """
     chunks = [pairs[start : start + CHUNK] for start in range(0, len(pairs), CHUNK)]
     scores: list[FrameScore] = []
-    for chunk in _on_processes(chunks, any_id, min(workers, len(pairs) // WORTH_A_PROCESS + 1)):
+    for chunk in _on_processes(chunks, single_object, min(workers, len(pairs) // WORTH_A_PROCESS + 1)):
         scores += chunk
         if progress:
             progress(len(scores), len(pairs))
     return scores
 
 
-def _on_processes(chunks: Sequence[Sequence[FramePair]], any_id: bool, workers: int) -> Iterator[list[FrameScore]]:
+def _on_processes(
+    chunks: Sequence[Sequence[FramePair]], single_object: bool, workers: int
+) -> Iterator[list[FrameScore]]:
     if workers <= 1:
-        yield from (score_pairs(chunk, any_id) for chunk in chunks)
+        yield from (score_pairs(chunk, single_object) for chunk in chunks)
         return
     # Not "fork": a process with torch's threads in it must not be forked.
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, spawn, signal.signal, (signal.SIGINT, signal.SIG_IGN)) as pool:
-        futures = [pool.submit(score_pairs, chunk, any_id) for chunk in chunks]
+        futures = [pool.submit(score_pairs, chunk, single_object) for chunk in chunks]
         try:
             for future in futures:
                 yield future.result()

@@ -156,7 +156,7 @@ def train(minutes: float, run: Path, command: list[str]) -> bool:
         except subprocess.TimeoutExpired as error:
             process.kill()
             raise KitError(f"the run did not stop within {GRACE_SECONDS} s; its newest checkpoint stays") from error
-        return False
+        return process.returncode == 0  # it was at its end just then
     except KeyboardInterrupt:
         process.wait()
         raise

@@ -242,6 +242,28 @@ def test_sound_that_is_never_heard_with_the_pictures_is_told(make_clip: Maker, t
     assert "the sound of" in told[0]
 
 
+def test_sound_that_a_container_takes_only_in_part_is_converted(tmp_path: Path, clip: Any) -> None:
+    source = tmp_path / "slow.mkv"  # MP3 at 8 kHz, which MP4 cannot hold
+    with av.open(str(source), "w") as container:
+        pictures: Any = container.add_stream("libx264", rate=RATE)
+        pictures.width, pictures.height, pictures.pix_fmt = 96, 64, "yuv420p"
+        sound: Any = container.add_stream("libmp3lame", rate=8000)
+        container.mux(pictures.encode(av.VideoFrame.from_ndarray(clip.frames[0], format="rgb24")))
+        container.mux(pictures.encode(None))
+        frame = av.AudioFrame.from_ndarray(np.zeros((2, 2304), np.float32), format="fltp", layout="stereo")
+        frame.sample_rate, frame.pts, frame.time_base = 8000, 0, Fraction(1, 8000)
+        container.mux([*sound.encode(frame), *sound.encode(None)])
+    told: list[str] = []
+    target = tmp_path / "o.mp4"
+    with VideoWriter(target, (64, 96), RATE, 1 / RATE, sound=source, warn=told.append) as writer:
+        for number in range(6):
+            writer.write(clip.frames[number], number / RATE)
+    assert not told
+    with av.open(str(target)) as container:
+        assert container.streams.audio[0].codec_context.name == "aac"
+        assert sum(1 for packet in container.demux(audio=0) if packet.size) > 3
+
+
 def test_a_size_that_changes_is_told_and_frames_keep_their_shape(
     make_clip: Maker, tmp_path: Path, segment: Any
 ) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 import av
 
@@ -20,7 +20,7 @@ _ENCODER = {"mp4": "aac", "mov": "aac", "matroska": "aac", "webm": "libopus"}
 _RATE = 48000  # the one rate that both take
 
 # What FFmpeg raises for a stream or packet that does not fit, as against a disk that is full.
-_UNFIT = (ValueError, NotImplementedError, LookupError, av.error.UndefinedError)
+UNFIT = (ValueError, NotImplementedError, LookupError, av.error.UndefinedError)
 
 
 class _Placed(NamedTuple):
@@ -41,10 +41,17 @@ class CopiedSound:
         target: the file that is written, before its first packet.
         origin: seconds in the clip's own time that become 0.
         warn: called with what is left out.
+        converts: convert the sound, also where the target's kind of file can hold it as it is.
     """
 
     def __init__(
-        self, path: Path, target: av.container.OutputContainer, origin: Fraction, warn: Callable[[str], None]
+        self,
+        path: Path,
+        target: av.container.OutputContainer,
+        origin: Fraction,
+        warn: Callable[[str], None],
+        *,
+        converts: bool,
     ) -> None:
         self.path, self.target, self.origin, self.warn = path, target, origin, warn
         self.source = av.open(f"file:{path}")
@@ -52,7 +59,8 @@ class CopiedSound:
         assert sound is not None
         self.input = sound
         kind = target.format.name
-        self.copies = self.input.codec_context.codec.canonical_name in _PLAYED.get(kind, target.supported_codecs)
+        name = self.input.codec_context.codec.canonical_name
+        self.copies = not converts and name in _PLAYED.get(kind, target.supported_codecs)
         self.output: Any
         if self.copies:
             self.output = target.add_stream_from_template(self.input)
@@ -64,20 +72,6 @@ class CopiedSound:
         self.last = -1
         self.placed = self._place()
         self.next = next(self.placed, None)
-
-    @classmethod
-    def add(
-        cls, path: Path, target: av.container.OutputContainer, origin: Fraction, warn: Callable[[str], None]
-    ) -> Self | None:
-        """Add a stream for the sound; None, and the target is closed, if the container takes no such sound."""
-        try:
-            sound = cls(path, target, origin, warn)
-            target.start_encoding()
-        except _UNFIT as error:
-            target.close()
-            warn(f"the sound of {path} is left out: {error}")
-            return None
-        return sound
 
     def _place(self) -> Iterator[_Placed]:
         video = choose_video(self.path, self.source)
@@ -101,7 +95,7 @@ class CopiedSound:
         while self.next is not None and self.next.time < time:
             try:
                 self._write(*self.next)
-            except _UNFIT as error:
+            except UNFIT as error:
                 self.warn(f"the sound of {self.path} ends at {float(self.next.time):.1f} s: {error}")
                 self.next = None
                 return
@@ -129,7 +123,7 @@ class CopiedSound:
         if self.last < 0 and self.samples is None:
             self.warn(f"the sound of {self.path} is left out: none of it comes with the pictures")
         if not self.copies:
-            with suppress(*_UNFIT):
+            with suppress(*UNFIT):
                 self.target.mux(self.output.encode(None))
 
     def close(self) -> None:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from mgseg.errors import OutputError
 from mgseg.files.encodings import VIEWING, Encoding
-from mgseg.files.sound import CopiedSound
+from mgseg.files.sound import UNFIT, CopiedSound
 from mgseg.files.whole_file import cannot_write, whole_file
 
 Image = NDArray[np.uint8]
@@ -135,12 +135,31 @@ class VideoWriter(_WholeFile):
         try:
             self._open(size, pixel_aspect)
             if sound:
-                self.sound = CopiedSound.add(sound, self.container, sound_from, warn)
-                if not self.sound:
-                    self._open(size, pixel_aspect)
+                self._add_sound(sound, sound_from, warn, size, pixel_aspect)
         except (av.FFmpegError, OSError) as error:
             self.part.unlink(missing_ok=True)
             raise cannot_write(self.path, error) from error
+
+    def _add_sound(
+        self,
+        clip: Path,
+        origin: Fraction,
+        warn: Callable[[str], None],
+        size: tuple[int, int],
+        pixel_aspect: Fraction,
+    ) -> None:
+        """Copy the clip's sound, or else convert it, or else warn; what was begun in vain is begun anew."""
+        for converts in (False, True):
+            try:
+                self.sound = CopiedSound(clip, self.container, origin, warn, converts=converts)
+                self.container.start_encoding()
+                return
+            except UNFIT as error:
+                reason = error
+                self.container.close()
+                self._open(size, pixel_aspect)
+        self.sound = None
+        warn(f"the sound of {clip} is left out: {reason}")
 
     def _open(self, size: tuple[int, int], pixel_aspect: Fraction) -> None:
         self.container = av.open(f"file:{self.part}", "w", format=self.encoding.container)

@@ -18,6 +18,7 @@ from mgseg import Alpha, Matte, Network, Outputs, Span, segment_clip
 from mgseg.errors import InputError, MgsegError, OutputError
 from mgseg.files.masks import write_mask
 from mgseg.files.video import read_frames
+from mgseg.files.video_writer import ONE_THREAD
 
 Floats = NDArray[np.float64]
 KINDS = [".mov", ".webm", ".mkv"]
@@ -59,7 +60,7 @@ def decode(path: Path, pixels: str) -> tuple[Floats, list[Fraction]]:
             frames += decoder.decode(packet)
         times = [frame.pts * Fraction(stream.time_base or 1) for frame in frames]
     deep = any(word in pixels for word in ("16", "48", "64"))
-    arrays = [frame.reformat(format=pixels, src_colorspace="ITU709").to_ndarray() for frame in frames]
+    arrays = [frame.reformat(format=pixels, src_colorspace="ITU709", **ONE_THREAD).to_ndarray() for frame in frames]
     return np.array(arrays) / (65535 if deep else 255), times
 
 
@@ -141,7 +142,7 @@ def test_pictures_hold_alpha_in_8_bits_or_alone_in_16_or_as_floats(run: Any, cli
             assert picture.mode.startswith("I")
             grey = np.asarray(picture) / 65535
         with av.open(str(tmp_path / "exr" / f"a.{number:04d}.exr")) as container:
-            floats = next(container.decode(video=0)).reformat(format="grayf32le").to_ndarray()
+            floats = next(container.decode(video=0)).reformat(format="grayf32le", **ONE_THREAD).to_ndarray()
         assert abs(grey - plane).max() < 0.01
         assert abs(floats - grey).max() < 0.001
 

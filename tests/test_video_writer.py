@@ -14,6 +14,7 @@ from PIL import Image
 import mgseg.files.encodings
 import mgseg.files.video_writer
 from mgseg.errors import OutputError
+from mgseg.files.encodings import ALPHA, GREY, OPAQUE, Encoding
 from mgseg.files.video import Frame, probe, read_frames
 from mgseg.files.video_writer import AnimationWriter, VideoWriter, check_suffix
 
@@ -175,6 +176,22 @@ def test_an_encoder_that_this_build_lacks_is_told_before_anything_is_written(
     with pytest.raises(OutputError, match="no encoder libvpx-vp9"):
         VideoWriter(tmp_path / "o.webm", (64, 96), Fraction(25), Fraction(1, 25))
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("encoding", [ALPHA[".mov"], GREY[".mov"], OPAQUE[".mov"]], ids=["alpha", "grey", "opaque"])
+def test_a_picture_of_one_colour_is_stored_as_one_colour(tmp_path: Path, encoding: Encoding) -> None:
+    path = tmp_path / "o.mov"
+    rate = Fraction(25)
+    channels = (4,) if encoding == ALPHA[".mov"] else () if encoding == GREY[".mov"] else (3,)
+    image = np.zeros((480, 854, *channels), np.uint16 if channels != (3,) else np.uint8)
+    with VideoWriter(path, (480, 854), rate, 1 / rate, encoding=encoding) as writer:
+        for number in range(10):
+            writer.write(image, number / rate)
+    with av.open(str(path)) as container:
+        for frame in container.decode(video=0):
+            for plane in frame.planes:
+                values = np.frombuffer(bytes(plane), np.uint16).reshape(plane.height, -1)[:, : plane.width]
+                assert np.ptp(values) <= 16  # in 12 bits
 
 
 def test_what_cannot_be_written_is_told(tmp_path: Path) -> None:

@@ -21,6 +21,9 @@ Image = NDArray[np.uint8]
 
 ANIMATIONS = {".gif", ".webp"}
 SUFFIXES = (*VIEWING, *sorted(ANIMATIONS))
+# With several threads, as PyAV has it since version 17, libswscale writes some wrong pixels where the rows of a thread
+# begin, if the result has more than 8 bits.
+ONE_THREAD: dict[str, Any] = {"threads": 1} if "threads" in (av.VideoFrame.reformat.__doc__ or "") else {}
 _PIXELS = {  # by channels and bytes of each
     (1, 2): "gray16le",
     (3, 1): "rgb24",
@@ -195,7 +198,7 @@ class VideoWriter(_WholeFile):
             values = np.repeat(values[..., None], 3, axis=2)
         given = _PIXELS[values.shape[2] if values.ndim == 3 else 1, image.dtype.itemsize]
         frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(values), format=given)
-        frame = frame.reformat(format=self.encoding.pixels, dst_colorspace="ITU709")
+        frame = frame.reformat(format=self.encoding.pixels, dst_colorspace="ITU709", **ONE_THREAD)
         self.last, self.last_pts = time, max(round(time / self.time_base), self.last_pts + 1)
         frame.pts, frame.time_base = self.last_pts, self.time_base
         try:

@@ -2,9 +2,11 @@
 
 import ctypes
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -122,3 +124,53 @@ def is_out_of_memory(error: RuntimeError) -> bool:
     """Whether torch ran out of memory: CUDA has a class for it, other allocators say it in words."""
     words = ("out of memory", "can't allocate memory", "not enough memory")
     return isinstance(error, torch.OutOfMemoryError) or any(text in str(error) for text in words)
+
+
+class SpareThreads:
+    """Computes with one thread while other programs keep the CPUs busy.
+
+    The threads of a layer wait for each other. Where the CPUs are shared, one of them is always waiting for its turn,
+    and the others spin meanwhile and use up theirs: two threads beside two busy programs are ten to fifty times slower
+    than alone, while one thread only gets its share.
+
+    For Linux, which says how long a thread waited for a CPU, and x86 with AVX, where the number of threads changes no
+    result. Elsewhere it does nothing.
+    """
+
+    _CROWDED = 0.1  # of the time, spent waiting for a CPU
+    _LONGEST = 60.0  # seconds until all threads are tried again
+
+    def __init__(self) -> None:
+        self._applies = sys.platform.startswith("linux") and torch.backends.cpu.get_cpu_capability().startswith("AVX")
+        self._until = 0.0  # when all threads are tried again
+        self._pause = 1.0  # seconds
+
+    @contextmanager
+    def __call__(self) -> Iterator[None]:
+        """Compute what is inside with all threads, or with one."""
+        threads = torch.get_num_threads()
+        if threads == 1 or not self._applies:
+            yield
+            return
+        began, waited = time.monotonic(), _seconds_waited()
+        if began < self._until:
+            torch.set_num_threads(1)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(threads)
+        now = time.monotonic()
+        if began < self._until:
+            return
+        crowded = _seconds_waited() - waited > self._CROWDED * (now - began)
+        self._until = now + self._pause if crowded else 0.0
+        self._pause = min(2 * self._pause, self._LONGEST) if crowded else 1.0
+
+
+def _seconds_waited() -> float:
+    """How long this thread was ready to run and had no CPU; 0 where a container hides it."""
+    try:
+        text = Path("/proc/thread-self/schedstat").read_text(encoding="ascii")
+    except OSError:
+        return 0.0
+    return int(text.split()[1]) / 1e9

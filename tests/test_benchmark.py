@@ -25,6 +25,7 @@ def report(tiny_model, tmp_path_factory):
     return run_benchmark(Network(path, "cpu"), BenchOptions(64, 96, objects=3, memory_frames=4, repeats=1))
 
 
+@pytest.mark.numeric
 def test_masks_of_both_forms_agree(report):
     assert report["masks"]["pixels"] == 4 * 64 * 96
     assert report["masks"]["differences"] == 0

@@ -108,6 +108,7 @@ def test_what_cannot_be_is_told(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.numeric
 def test_two_processes_train_as_one_does(tmp_path: Path, tiny_weights: Path) -> None:
     davis = make_davis(tmp_path / "davis", ("bear", "goat", "lion"), length=4)
     stills = make_stills(tmp_path / "stills")

@@ -13,6 +13,8 @@ from mgseg.segment.confidence import confidence_model
 from mgseg.segment.segmenter import Segmenter, SegmenterOptions
 from mgseg.weights import save_weights
 
+pytestmark = pytest.mark.numeric
+
 ONE = dict.fromkeys(FEATURES, 1.0)
 MODEL = ConfidenceModel(dict.fromkeys(FEATURES, 0.0), ONE, ONE, bias=0.5, empty=0.25, fitted_on="made up")
 

@@ -8,6 +8,8 @@ from mgseg.model.fast import convolve as fast
 from mgseg.model.fast.convolve import convolve
 from mgseg.model.fast.frozen import is_frozen
 
+pytestmark = pytest.mark.numeric
+
 CONVS = {
     "pointwise": {"kernel_size": 1},
     "pointwise with a stride": {"kernel_size": 1, "stride": 2},

@@ -15,6 +15,8 @@ from mgseg.evaluation.submission import write_submission
 from mgseg.network import Network
 from mgseg.segment.segmenter import Segmenter, SegmenterOptions
 
+pytestmark = pytest.mark.numeric
+
 OPTIONS = SegmenterOptions(size=32, memory_every=2)
 
 

@@ -21,6 +21,8 @@ from mgseg.model.network import ModelConfig, MotionGuidedSTM
 from mgseg.model.trunks import TRUNKS
 from mgseg.weights import load_network, weights_folder
 
+pytestmark = pytest.mark.numeric
+
 needs_int8 = pytest.mark.skipif(not has_int8(), reason="this CPU does not multiply 8-bit integers faster than floats")
 CONVS = [
     {"kernel_size": 1},

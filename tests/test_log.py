@@ -46,4 +46,4 @@ def test_without_tensorboard_a_hint_tells_how_to_get_it(tmp_path: Path, monkeypa
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     with pytest.raises(MgsegError, match="not installed") as caught:
         RunLog().open(tmp_path, tensorboard=True)
-    assert "tensorboard" in (caught.value.hint or "")
+    assert "[train]" in (caught.value.hint or "")

@@ -9,6 +9,8 @@ from torch import Tensor
 from mgseg.segment.scaling import arg_max
 from mgseg.training.losses import cross_entropy, mean_iou, objects_of, soft_jaccard
 
+pytestmark = pytest.mark.numeric
+
 
 def example(batch: int = 3, num_objects: int = 2, size: int = 6) -> tuple[Tensor, Tensor]:
     generator = torch.Generator().manual_seed(1)

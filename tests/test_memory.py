@@ -8,6 +8,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from mgseg.model.memory import MemoryBank, read_memory
 
+pytestmark = pytest.mark.numeric
+
 
 @pytest.mark.parametrize("max_elements", [1, 50, 10**9])
 def test_read_in_chunks_equals_attention_over_the_whole_map(max_elements):

@@ -8,6 +8,8 @@ import pytest
 from mgseg.errors import InputError
 from mgseg.evaluation.metrics import boundary_accuracy, region_similarity, statistics
 
+pytestmark = pytest.mark.numeric
+
 
 def plain_boundary(mask):
     """A pixel is on the boundary when it differs from its right, lower or lower right neighbour in the picture."""

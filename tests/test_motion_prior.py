@@ -8,6 +8,8 @@ from mgseg.model import reference
 from mgseg.model.motion_prior import MotionPrior, gaussian_heatmap
 from mgseg.model.network import ModelConfig, MotionGuidedSTM, QueryFeatures
 
+pytestmark = pytest.mark.numeric
+
 
 def slow_heatmap(mask: np.ndarray) -> np.ndarray:
     """OSMN's formula with NumPy's medians, at the centres of the 16 x 16 cells."""

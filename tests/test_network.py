@@ -9,6 +9,8 @@ from mgseg.model.decoder import joint_probabilities, soft_aggregate
 from mgseg.model.fast.prepare import prepare_for_inference
 from mgseg.model.network import ModelConfig, MotionGuidedSTM, other_objects, pad_to_stride, unpad
 
+pytestmark = pytest.mark.numeric
+
 CONFIGS = [
     ModelConfig(trunk="mobilenet_v2", key_dim=8, value_dim=12, decoder_dim=6),
     ModelConfig(trunk="resnet50", stride_in_1x1=True, key_dim=8, value_dim=12, decoder_dim=6, motion_prior=False),

@@ -12,6 +12,8 @@ from mgseg.model.network import ModelConfig, MotionGuidedSTM
 from mgseg.network import Network
 from mgseg.segment.segmenter import Segmenter, SegmenterOptions
 
+pytestmark = pytest.mark.numeric
+
 CONFIG = ModelConfig(trunk="mobilenet_v2", key_dim=8, value_dim=12, decoder_dim=6)
 
 

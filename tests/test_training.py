@@ -30,6 +30,8 @@ from mgseg.training.validation import Scores
 from mgseg.training.work import ClipWork, VideoWork
 from mgseg.weights import load_network, save_weights
 
+pytestmark = pytest.mark.numeric
+
 ONE = Processes(0, 1, torch.device("cpu"))
 
 

@@ -27,6 +27,8 @@ from mgseg.training.stages import configure
 from mgseg.training.updater import Updater
 from mgseg.training.work import VideoWork
 
+pytestmark = pytest.mark.numeric
+
 CPU = torch.device("cpu")
 
 

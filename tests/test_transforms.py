@@ -21,6 +21,8 @@ from mgseg.data.transforms import (
     warp_grids,
 )
 
+pytestmark = pytest.mark.numeric
+
 SIZE = 48
 PLAIN = np.tile(np.eye(3, 4, dtype=np.float32), (3, 1, 1))
 WILD = Motion(shift=0.1, rotation=20, scale=0.2, shear=0.1, elastic=0.02)

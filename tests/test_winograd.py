@@ -11,6 +11,8 @@ from mgseg.model.fast.prepare import prepare_for_inference
 from mgseg.model.fast.winograd import WinogradConv2d, conv3x3, order_kernels, use_winograd
 from mgseg.model.network import ModelConfig, MotionGuidedSTM
 
+pytestmark = pytest.mark.numeric
+
 # (B, C, D, H, W): one tile row or many, sides that are no multiple of 4, several small maps in a block, blocks cut off,
 # channels in pieces: kernels made anew for each block and kept for all, of several pieces of the output, too
 SHAPES = [

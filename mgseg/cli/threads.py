@@ -6,10 +6,11 @@ Only the command does this: a library must not change the process of the program
 import os
 import sys
 
-# How often a thread that has nothing to do looks again before it sleeps. GNU's OpenMP, which torch's packages for Linux
-# bring, looks 300,000 times: where another program has one of the CPUs, nearly all time goes into that. With much fewer
-# the threads sleep between two layers, and waking them takes longer than the layers. docs/speed.md has figures.
-_SPINS = "6000"
+# How often a thread without work looks for some before it sleeps. GNU's OpenMP, which torch's packages for Linux bring,
+# looks 300,000 times, which takes milliseconds. A tenth of that bridges the gap between two layers, too, and leaves
+# more of a busy CPU to threads that have work. With still less, threads sleep between layers, and waking them takes
+# longer. docs/speed.md has figures; `device.SpareThreads` does the larger part.
+_SPINS = "30000"
 
 
 def sleep_soon() -> None:

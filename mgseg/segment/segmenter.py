@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from mgseg.device import denormals_as_zero, is_out_of_memory
+from mgseg.device import SpareThreads, denormals_as_zero, is_out_of_memory
 from mgseg.errors import DeviceError, InputError
 from mgseg.files.masks import VOID, as_index_map, object_ids
 from mgseg.model.confidence import ConfidenceModel
@@ -29,6 +29,7 @@ from mgseg.segment.scaling import arg_max, network_size, resize
 from mgseg.segment.scores import Scores
 
 T = TypeVar("T")
+_NOT_FINITE = 255  # no slot: there are 254 at most
 
 
 @dataclass
@@ -73,6 +74,7 @@ class Segmenter:
         self.model = self.network.model
         self._at_once = self.options.objects_at_once or (1 if self.device.type == "cpu" else 8)
         self._max_elements = CHUNK_ELEMENTS
+        self._spare_threads = SpareThreads()
         self._objects: list[_Object] = []
         self._last: _Frame | None = None
         self._clip_size: tuple[int, int] | None = None  # (H, W)
@@ -291,9 +293,9 @@ class Segmenter:
         objects, last = list(self._objects), self._last
         try:
             return self._compute(work)
-        except RuntimeError as error:
+        except (DeviceError, RuntimeError) as error:
             self._objects, self._last = objects, last
-            if not is_out_of_memory(error):
+            if isinstance(error, DeviceError) or not is_out_of_memory(error):
                 raise
         self._at_once, self._max_elements = 1, CHUNK_ELEMENTS // 16  # and for the frames that follow
         if self.device.type == "cuda":
@@ -312,7 +314,7 @@ class Segmenter:
     def _compute(self, work: Callable[[], T]) -> T:
         dtype = self.network.dtype
         autocast = torch.autocast(self.device.type, dtype=dtype, enabled=dtype != torch.float32)
-        with torch.inference_mode(), autocast, denormals_as_zero():
+        with self._spare_threads(), torch.inference_mode(), autocast, denormals_as_zero():
             return work()
 
     def _to_network(self, frame: NDArray[np.uint8]) -> Tensor:
@@ -366,9 +368,6 @@ class Segmenter:
                 )
             logits.append(self.model.decode(query, torch.cat(readouts, dim=1)))
         prob = joint_probabilities(torch.cat(logits, dim=1))
-        if self.network.precision == "float16" and not prob.isfinite().all():
-            hint = "--precision bfloat16 and float32 have room for them"
-            raise DeviceError("these weights lead to numbers that float16 has no room for (beyond 65504)", hint)
         prob = (prob[:1] + prob[1:].flip(-1)) / 2 if self.options.flip else prob
         if self._meter:
             banks = [tracked.bank for tracked in self._objects]
@@ -406,8 +405,16 @@ class Segmenter:
         assert self._last is not None
         assert self._clip_size is not None
         index = arg_max(self._last.prob, self._clip_size)[0]
+        if (
+            self.network.precision == "float16"
+        ):  # said by the mask: to ask for it would mean to wait for the device twice
+            index = index.masked_fill(~self._last.prob.isfinite().all(), _NOT_FINITE)
+        slots = index.cpu().numpy()
+        if slots[0, 0] == _NOT_FINITE:
+            hint = "--precision bfloat16 and float32 have room for them"
+            raise DeviceError("these weights lead to numbers that float16 has no room for (beyond 65504)", hint)
         table = np.array((0, *self.object_ids), dtype=np.uint8)
-        return table[index.cpu().numpy()]
+        return table[slots]
 
 
 def _check(frame: object, clip_size: tuple[int, int] | None) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""Choosing where and in what precision the network runs; what a device's memory needs to be told, and tells."""
+"""Device and precision selection; allocator settings; out-of-memory detection."""
 
 import ctypes
 import sys

@@ -25,20 +25,25 @@ def bench(
     device: Device = "auto",
     threads: Threads = None,  # by its callback
     precision: Annotated[
-        Precision, typer.Option(help="Of our form; the plain form's is float32.", rich_help_panel=NETWORK)
+        Precision,
+        typer.Option(
+            help="Numeric precision of the fast form; the plain form runs in float32.", rich_help_panel=NETWORK
+        ),
     ] = Precision.float32,
     size: Annotated[str, typer.Option(help="HEIGHTxWIDTH of the frames.", rich_help_panel=MEASURE)] = "480x864",
     objects: Annotated[int, typer.Option(help="Objects in the clip.", rich_help_panel=MEASURE)] = 1,
     memory_frames: Annotated[int, typer.Option(help="Frames in memory.", rich_help_panel=MEASURE)] = 5,
-    repeats: Annotated[int, typer.Option(help="Steps of which the median counts.", rich_help_panel=MEASURE)] = 5,
+    repeats: Annotated[
+        int, typer.Option(help="Number of timed steps; the median is shown.", rich_help_panel=MEASURE)
+    ] = 5,
     plain: Annotated[
         bool, typer.Option(help="Run the plain textbook form for comparison.", rich_help_panel=MEASURE)
     ] = True,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON in place of the table.")] = False,
 ) -> None:
-    """Measure speed and memory by parts, on a made-up clip, beside the plain textbook form of the same network.
+    """Measure speed and memory on a made-up clip, part by part, beside the plain form of the same network.
 
-    In float32 both must give the same masks; where they do not, it fails after the figures.
+    In float32 both forms must give the same masks; if they do not, the command fails after printing the figures.
     """
     from mgseg.benchmark import BenchOptions, run_benchmark
     from mgseg.weights import save_random_weights

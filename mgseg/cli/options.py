@@ -29,7 +29,10 @@ def option(*names: str, panel: str, text: str, **more: Any) -> Any:
     return typer.Option(*names, rich_help_panel=panel, help=text, **more)
 
 
-Weights = Annotated[str, option("--weights", panel=_NETWORK, text="A name from `mgseg weights list`, or a file.")]
+Weights = Annotated[
+    str,
+    option("--weights", panel=_NETWORK, text="Weights of the network: a name from `mgseg weights list`, or a file."),
+]
 Threads = Annotated[
     int | None,
     option(
@@ -41,23 +44,43 @@ Threads = Annotated[
         show_default="one for each core",
     ),
 ]
-Device = Annotated[str, option("--device", panel=_NETWORK, text="auto, cpu, cuda, cuda:N or mps.")]
+Device = Annotated[
+    str, option("--device", panel=_NETWORK, text="Where the network runs: auto, cpu, cuda, cuda:N or mps.")
+]
 Arithmetic = Annotated[
     Precision,
     option(
         "--precision",
         panel=_NETWORK,
-        text="Of the arithmetic; auto: float16 on CUDA, else float32. int8: on a CPU, faster, a little worse.",
+        text="Numeric precision. auto: float16 on CUDA, float32 elsewhere; int8 is faster on a CPU and slightly less "
+        "accurate.",
     ),
 ]
 Size = Annotated[
-    int, option("--size", panel=_NETWORK, text="Shorter side that the network sees; 0: the clip's own.", min=0)
+    int,
+    option(
+        "--size",
+        panel=_NETWORK,
+        text="Shorter side in pixels at which the network sees a frame; 0: full size. Smaller is faster and less "
+        "accurate.",
+        min=0,
+    ),
 ]
-MemoryEvery = Annotated[int, option("--memory-every", panel=_NETWORK, text="Remember every so many frames.", min=1)]
+MemoryEvery = Annotated[
+    int, option("--memory-every", panel=_NETWORK, text="Keep every Nth frame in the network's memory.", min=1)
+]
 MemorySize = Annotated[
-    int, option("--memory-size", panel=_NETWORK, text="Frames remembered at most; 0: no bound.", min=0)
+    int,
+    option(
+        "--memory-size",
+        panel=_NETWORK,
+        text="Number of such frames kept at most; 0: no limit. Fewer are faster and need less memory.",
+        min=0,
+    ),
 ]
-Flip = Annotated[bool, option("--flip", panel=_NETWORK, text="Average with the mirrored clip: twice the work.")]
+Flip = Annotated[
+    bool, option("--flip", panel=_NETWORK, text="Average with the mirrored clip: slightly better, twice the time.")
+]
 
 
 def find_network(weights: str, device: str, precision: Precision) -> "Network":

@@ -120,7 +120,7 @@ def segment(
         option(
             "--zero-is-background",
             panel=_MASKS,
-            text="0 in later masks takes what was predicted there away; otherwise it says nothing.",
+            text="Treat 0 in later masks as background instead of 'no information'.",
         ),
     ] = False,
     output: Annotated[
@@ -248,10 +248,11 @@ def segment(
         str | None, option("--start", panel=_RANGE, text="First frame: a number from 0 (120) or a time (4.5s, 1:02).")
     ] = None,
     end: Annotated[
-        str | None, option("--end", panel=_RANGE, text="Where to stop: the first frame left out, likewise.")
+        str | None, option("--end", panel=_RANGE, text="First frame that is left out, a number or a time.")
     ] = None,
     both_ways: Annotated[
-        bool, option("--both-ways", panel=_RANGE, text="From the first mask go backward, too.")
+        bool,
+        option("--both-ways", panel=_RANGE, text="Also segment the frames before the first mask, backward from it."),
     ] = False,
     weights: Weights = "auto",
     device: Device = "auto",

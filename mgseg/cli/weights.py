@@ -12,7 +12,7 @@ from mgseg.cli.options import Device
 if TYPE_CHECKING:
     from mgseg.weights import ReleasedWeights
 
-app = typer.Typer(no_args_is_help=True, help="List, import and export weights.")
+app = typer.Typer(no_args_is_help=True, help="List, import, export and calibrate weights.")
 
 Output = Annotated[Path, typer.Option("--output", "-o", help="The file to write.", dir_okay=False)]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace a file that is there.")]
@@ -72,9 +72,9 @@ def calibrate_weights(
     data: Annotated[
         Path | None, typer.Option("--data", help="Folder of the datasets, or of this one.", envvar="MGSEG_DATA")
     ] = None,
-    dataset: Annotated[str, typer.Option("--dataset", help="As of `mgseg eval`.")] = "davis16",
+    dataset: Annotated[str, typer.Option("--dataset", help="Name of the dataset, as for `mgseg eval`.")] = "davis16",
     split: Annotated[
-        str, typer.Option("--split", help="Of the dataset; never one that scores are given of.")
+        str, typer.Option("--split", help="Split of the dataset. Never use one that you report scores on.")
     ] = "train",
     device: Device = "auto",
     overwrite: Overwrite = False,

@@ -1,4 +1,4 @@
-"""Going on with an interrupted run: every mask carries the settings it was made with, and only its equals are taken up.
+"""Resuming a run: every mask carries its settings; masks are reused only if their recorded settings match.
 
 The frames that are done are not segmented again; they enter the memory with the masks that were written.
 """

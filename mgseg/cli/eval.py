@@ -1,17 +1,15 @@
 """`mgseg eval`: flags only; the work is `mgseg.evaluation.evaluate.evaluate_split`."""
 
 import os
-from collections.abc import Mapping
 from contextlib import ExitStack
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Self
 
 import typer
-from rich.box import SIMPLE_HEAD
-from rich.table import Table
 
 from mgseg.cli import console
+from mgseg.cli.eval_tables import show_corrections, show_scores
 from mgseg.cli.options import (
     Arithmetic,
     Device,
@@ -28,7 +26,6 @@ from mgseg.cli.options import (
 
 if TYPE_CHECKING:
     from mgseg.data.split import Split
-    from mgseg.evaluation.report import Report
     from mgseg.network import Network
     from mgseg.segment.segmenter import SegmenterOptions
 
@@ -182,7 +179,7 @@ def evaluate(
     if as_json or as_csv:
         console.result(report.to_json() if as_json else report.to_csv().rstrip("\n"))
     elif report.objects:
-        _show(report)
+        show_scores(report)
     for path in (masks, archive, page):
         if path:
             (console.message if report.objects or as_json or as_csv else console.result)(str(path))
@@ -195,23 +192,15 @@ def _correct(
     import json
 
     from mgseg.evaluation.corrections import Pick as FramePick
-    from mgseg.evaluation.corrections import mean_rounds, rounds_to_dict, simulate_corrections
+    from mgseg.evaluation.corrections import rounds_to_dict, simulate_corrections
 
     with _Progress() as progress:
         rounds = simulate_corrections(split, corrections, FramePick(pick.value), network, options, progress)
     if as_json:
         console.result(json.dumps({"pick": pick.value, **rounds_to_dict(rounds)}, indent=1))
         return
-    table = Table(title=f"{split.dataset} {split.name}, J&F in percent", title_justify="left", box=SIMPLE_HEAD)
-    table.caption_justify = "left"
-    table.caption = f"picked by {pick.value}; corrected frames count; weights {network.name}, size {options.size}"
-    for head in ("sequence", *map(str, range(corrections + 1)), "seconds", "corrected frames"):
-        table.add_column(head, justify="left" if head in ("sequence", "corrected frames") else "right", no_wrap=True)
-    for name, members in (*rounds.items(), ("mean", mean_rounds(rounds))):
-        figures = [f"{100 * made.j_and_f:.1f}" for made in members] + [""] * (corrections + 1 - len(members))
-        seconds = f"{sum(made.seconds for made in members):.0f}"
-        table.add_row(name, *figures, seconds, ", ".join(map(str, members[-1].frames)))
-    console.table(table)
+    caption = f"picked by {pick.value}; corrected frames count; weights {network.name}, size {options.size}"
+    show_corrections(f"{split.dataset} {split.name}, J&F in percent", rounds, caption, corrections)
 
 
 def _num_cores() -> int:
@@ -238,72 +227,3 @@ class _Progress:
             self._step, self._advance = step, self._bar.enter_context(console.progress(step))
         assert self._advance
         self._advance(done, total)
-
-
-_HEADS = ("J&F", "J", "recall", "decay", "F", "recall", "decay")  # of report.FIGURES
-
-
-def _show(report: "Report") -> None:
-    """Print the figures of sequences, of objects where a sequence has several, and of all, in percent."""
-    from mgseg.evaluation.report import FIGURES
-
-    settings = report.settings
-    title = f"{settings['dataset']} {settings['split']}, percent"
-    table = Table(title=title, title_justify="left", caption_justify="left", box=SIMPLE_HEAD)
-    table.caption = "\n".join(_conditions(report))
-    table.add_column("sequence", no_wrap=True)
-    for head in _HEADS:
-        table.add_column(head, justify="right")
-
-    def add(name: str, figures: Mapping[str, float], **more: Any) -> None:
-        table.add_row(name, *(f"{100 * figures[figure]:.1f}" for figure in FIGURES), **more)
-
-    for name, figures in report.sequences.items():
-        members = [score for score in report.objects if score.sequence == name]
-        add(name, figures)
-        for score in members if len(members) > 1 else ():
-            add(f"  object {score.object_id}", score.figures, style="dim")
-    table.add_section()
-    add(f"all ({len(report.objects)} objects)", report.mean, style="bold")
-    console.table(table)
-    if report.confidence:
-        console.table(_confidence(report))
-    if "overall" in report.mean:
-        groups = [name for name in report.mean if name not in FIGURES]
-        console.table(_groups({name: report.mean[name] for name in groups}))
-
-
-def _confidence(report: "Report") -> Table:
-    """How well the network knew which of its masks are bad."""
-    table = Table("confidence", box=SIMPLE_HEAD, title_justify="left", caption_justify="left")
-    for head in ("Spearman", "AUROC J<0.5", "regret"):
-        table.add_column(head, justify="right")
-    for name, figures in report.confidence.items():
-        table.add_row(name, *(f"{value:.3f}" for value in figures))
-    table.caption = "regret: J of the frame that it would have corrected, less the lowest J; mean over objects"
-    return table
-
-
-def _groups(figures: Mapping[str, float]) -> Table:
-    table = Table(*(name.replace("_", " ") for name in figures), box=SIMPLE_HEAD)
-    table.add_row(*(f"{100 * value:.1f}" for value in figures.values()), style="bold")
-    return table
-
-
-def _conditions(report: "Report") -> list[str]:
-    """Say under what conditions the figures hold."""
-    settings = report.settings
-    code = f"mgseg {settings['mgseg'] or ''} {(settings['commit'] or '')[:9]}".strip()
-    lines = [settings["protocol"]]
-    run = settings["masks"]
-    if run is None:
-        return [*lines, f"masks: given, not known how they were made; scored by {code}"]
-    weights = run["weights"]
-    what = f"{weights['name']} (sha256 {weights['sha256'][:12]})" if weights else "a model in memory"
-    memory = f"every {run['memory_every']}, at most {run['memory_size'] or 'all'}"
-    flip = ", flip" if run["flip"] else ""
-    lines.append(f"weights: {what}; size {run['size']}, {run['precision']}, memory {memory}{flip}")
-    if speed := run.get("speed"):
-        rates = f"{speed['network_fps']:.2f} frames/s in the network, {speed['fps']:.2f} over all"
-        lines.append(f"speed: {rates}, on {run['device']}" + (f" x {speed['processes']}" * (speed["processes"] > 1)))
-    return [*lines, f"code: {code}, torch {run['torch']}"]

@@ -1,15 +1,13 @@
 """`train_stage`: build, loop, log, validate, save. Resumable at every step, ends cleanly by steps, time or signal."""
 
 import math
-import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from itertools import count
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import torch
@@ -25,6 +23,7 @@ from mgseg.training.checkpoint import checkpoint_path, drop_old, find_checkpoint
 from mgseg.training.log import Record, RunLog
 from mgseg.training.pictures import Picture, draw_curve, draw_predictions
 from mgseg.training.schedule import Clock
+from mgseg.training.signals import stop_signals
 from mgseg.training.stages import StageConfig
 from mgseg.training.start import Start, build_model, choose_start, rebuild_model
 from mgseg.training.updater import Updater
@@ -68,7 +67,7 @@ def train_stage(config: StageConfig, options: TrainOptions, notify: Notify = lam
     Raises:
         MgsegError: the data, the weights to start from, the folder or the device cannot be used.
     """
-    with join(options.device) as processes, _signals() as stopped, denormals_as_zero():
+    with join(options.device) as processes, stop_signals() as stopped, denormals_as_zero():
         torch.backends.cudnn.benchmark = True  # crops have few sizes
         return _Run(config, options, processes, notify).train(stopped)
 
@@ -290,24 +289,3 @@ def _as_json(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_as_json(item) for item in value]
     return str(value) if isinstance(value, Path) else value
-
-
-@contextmanager
-def _signals() -> Iterator[threading.Event]:
-    """Yield an event that SIGTERM and Ctrl-C set; a second Ctrl-C interrupts at once."""
-    stopped = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield stopped
-        return
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        if stopped.is_set() and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        stopped.set()
-
-    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield stopped
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

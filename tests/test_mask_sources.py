@@ -216,6 +216,39 @@ def test_damaged_annotation_files_are_refused_by_name(tmp_path: Path, file: str,
         GivenMasks(tmp_path / file, video(tmp_path))
 
 
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"segmentation": [[1, 1, 1e15, 1, 5, 5]]}, "far outside of any frame"),
+        ({"segmentation": [[1, 1, float("nan"), 1, 5, 5]]}, "three points or more"),
+        ({"segmentation": {"size": [60, 80], "counts": "%%%"}}, r"coco\.json|run lengths"),
+        ({"category_id": {}}, "cannot be read as a COCO"),
+    ],
+)
+def test_numbers_that_would_take_all_memory_or_crash_are_refused(
+    tmp_path: Path, change: dict[str, Any], says: str
+) -> None:
+    content = coco_of(["a.jpg"])
+    content["annotations"][0] |= change
+    (tmp_path / "coco.json").write_text(json.dumps(content))
+    with pytest.raises(InputError, match=says):
+        GivenMasks(tmp_path / "coco.json", video(tmp_path))
+
+
+@pytest.mark.parametrize("size", [(2**20, 2**20), (0, 80), (-5, 80), (1e300, 3)])
+def test_frames_of_impossible_size_are_refused(tmp_path: Path, size: Any) -> None:
+    (tmp_path / "coco.json").write_text(json.dumps(coco_of(["a.jpg"], size)))
+    with pytest.raises(InputError, match="frame"):
+        GivenMasks(tmp_path / "coco.json", video(tmp_path))
+
+
+def test_tracks_that_are_no_numbers_are_numbered(tmp_path: Path) -> None:
+    content = coco_of(["a.jpg"])
+    content["annotations"][0]["track_id"] = "left car"
+    (tmp_path / "coco.json").write_text(json.dumps(content))
+    assert GivenMasks(tmp_path / "coco.json", video(tmp_path)).object_ids == (1,)
+
+
 def test_a_zip_with_an_xml_of_cvat_is_read(tmp_path: Path) -> None:
     write("cvat", tmp_path / "annotations.xml", [scene()])
     with zipfile.ZipFile(tmp_path / "task.zip", "w") as file:

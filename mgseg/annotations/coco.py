@@ -12,7 +12,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mgseg.annotations.frames import AnnotationWriter, Clip, LabelledFrame, LabelledObject
-from mgseg.annotations.shapes import Mask, box_of, check_polygon, decode_rle, encode_rle, fill_parts, trace
+from mgseg.annotations.shapes import (
+    DAMAGED,
+    Mask,
+    box_of,
+    check_frame,
+    check_polygon,
+    decode_rle,
+    encode_rle,
+    fill_parts,
+    trace,
+    whole,
+)
 from mgseg.errors import InputError
 from mgseg.files.whole_file import make_folder, whole_file
 
@@ -108,16 +119,16 @@ def read_coco(path: Path) -> Iterator[LabelledFrame]:
             if not item.get("iscrowd"):
                 by_image.setdefault(item["image_id"], []).append(item)
         for image in content["images"]:
-            size = (int(image["height"]), int(image["width"]))
+            size = check_frame(image["width"], image["height"], f"{path}, image {image.get('file_name')}")
             found = by_image.get(image["id"], [])
             # The largest first: where annotations overlap, the smaller object lies on top.
             found.sort(key=lambda item: -float(item.get("area", 0)))
             objects = [
-                LabelledObject(categories[item["category_id"]], item.get("track_id"), _mask(item, size, path))
+                LabelledObject(categories[item["category_id"]], whole(item.get("track_id")), _mask(item, size, path))
                 for item in found
             ]
-            yield LabelledFrame(str(image["file_name"]), image.get("frame_index"), size, tuple(objects))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            yield LabelledFrame(str(image["file_name"]), whole(image.get("frame_index")), size, tuple(objects))
+    except DAMAGED as error:
         raise InputError(f"{path} cannot be read as a COCO instances file: {error!r}") from error
 
 

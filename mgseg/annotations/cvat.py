@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from mgseg.annotations.frames import AnnotationWriter, Clip, LabelledFrame, LabelledObject
-from mgseg.annotations.shapes import Mask, check_polygon, fill, join, trace
+from mgseg.annotations.shapes import DAMAGED, Mask, check_frame, check_polygon, fill, join, trace
 from mgseg.errors import InputError
 from mgseg.files.masks import DAVIS_PALETTE
 from mgseg.files.pictures import check_size
@@ -123,7 +123,7 @@ def read_cvat(path: Path) -> Iterator[LabelledFrame]:
     """
     try:
         yield from _read_root(ElementTree.parse(path).getroot(), path)
-    except (OSError, ValueError, KeyError, TypeError, ElementTree.ParseError) as error:
+    except DAMAGED as error:
         raise InputError(f"{path} cannot be read as a CVAT annotation file: {error!r}") from error
 
 
@@ -137,7 +137,7 @@ def _read_root(root: ElementTree.Element, path: Path) -> Iterator[LabelledFrame]
     size = root.find("meta/job/original_size") if size is None else size
     if size is None:
         raise InputError(f"{path} does not say the size of the frames (meta/task/original_size)")
-    yield from _read_tracks(root, (int(size.findtext("height", "")), int(size.findtext("width", ""))), path)
+    yield from _read_tracks(root, check_frame(size.findtext("width"), size.findtext("height"), str(path)), path)
 
 
 def read_cvat_zip(path: Path) -> Iterator[LabelledFrame]:
@@ -160,7 +160,7 @@ def read_cvat_zip(path: Path) -> Iterator[LabelledFrame]:
             labels = _read_labelmap(archive.read("labelmap.txt").decode("utf-8-sig"))
             for name in objects:
                 yield _read_colours(archive, name, labels)
-    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile, ElementTree.ParseError) as error:
+    except DAMAGED as error:
         raise InputError(f"{path} cannot be read as a zip of CVAT: {error!r}") from error
 
 
@@ -199,7 +199,7 @@ def _read_rgb(archive: zipfile.ZipFile, name: str) -> NDArray[np.uint8]:
 
 
 def _read_image(image: ElementTree.Element, path: Path) -> LabelledFrame:
-    size = (int(image.attrib["height"]), int(image.attrib["width"]))
+    size = check_frame(image.attrib["width"], image.attrib["height"], f"{path}, image {image.attrib.get('name')}")
     objects = []
     for shape in image:
         if shape.tag in _SHAPES:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from mgseg.annotations.frames import AnnotationWriter, Clip, LabelledFrame, LabelledObject
-from mgseg.annotations.shapes import Mask, Ring, box_of, check_polygon, trace_centres
+from mgseg.annotations.shapes import DAMAGED, Mask, Ring, box_of, check_frame, check_polygon, trace_centres, whole
 from mgseg.errors import InputError
 from mgseg.files.whole_file import make_folder, write_whole
 
@@ -68,16 +68,16 @@ def read_labelme(path: Path) -> LabelledFrame:
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8-sig"))
-        size = (int(content["imageHeight"]), int(content["imageWidth"]))
+        size = check_frame(content["imageWidth"], content["imageHeight"], str(path))
         objects: dict[tuple[str, int | None], Mask] = {}
         for number, shape in enumerate(content["shapes"]):
             pixels = _pixels(shape, size, f"{path}, shape {number + 1}")
-            group = shape.get("group_id")
+            group = whole(shape.get("group_id"))
             key = (str(shape["label"]), group)
             objects[key] = objects[key] | pixels if key in objects else pixels
         found = tuple(LabelledObject(label, group, pixels) for (label, group), pixels in objects.items())
         return LabelledFrame(str(content.get("imagePath") or path.stem), None, size, found)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except DAMAGED as error:
         raise InputError(f"{path} cannot be read as a labelme file: {error!r}") from error
 
 

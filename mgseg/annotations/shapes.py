@@ -5,16 +5,22 @@ OpenCV traces, pycocotools fills; both come with the extra `annotations`.
 
 import warnings
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mgseg.errors import InputError, MgsegError
+from mgseg.files.pictures import UNREADABLE, check_size
 
 Mask = NDArray[np.bool_]
 Ring = NDArray[np.float64]  # (P, 2) of x, y; closed without repeating the first point
 
+# What Python raises for a file that is damaged or of another kind.
+DAMAGED = (*UNREADABLE, AttributeError, BadZipFile, NotImplementedError, RuntimeError)
+_FARTHEST = 100_000  # pixels; what fills polygons takes memory by their length
 TOLERANCE = 0.75  # pixels that a simplified outline may leave the exact one
 
 
@@ -160,7 +166,7 @@ def check_polygon(points: Any, where: str) -> Ring:
     """A polygon of a file as a ring.
 
     Raises:
-        InputError: fewer than three points, or no numbers.
+        InputError: fewer than three points, no numbers, or points far outside of any frame.
     """
     try:
         ring = np.asarray(points, np.float64).reshape(-1, 2)
@@ -168,7 +174,30 @@ def check_polygon(points: Any, where: str) -> Ring:
         raise InputError(f"{where}: a polygon is pairs of numbers, found {str(points)[:60]}") from error
     if len(ring) < 3 or not np.isfinite(ring).all():
         raise InputError(f"{where}: a polygon has three points or more, found {len(ring)}")
+    if np.abs(ring).max() > _FARTHEST:
+        raise InputError(f"{where}: a polygon reaches to {np.abs(ring).max():g}, far outside of any frame")
     return ring
+
+
+def check_frame(width: Any, height: Any, where: str) -> tuple[int, int]:
+    """The (height, width) that a file gives for a frame.
+
+    Raises:
+        InputError: they are no whole numbers from 1 up, or more than MAX_PIXELS.
+    """
+    try:
+        size = int(height), int(width)
+    except (ValueError, TypeError, OverflowError) as error:
+        raise InputError(f"{where}: a frame of {str(width)[:20]}x{str(height)[:20]}") from error
+    if min(size) < 1:
+        raise InputError(f"{where}: a frame of {size[1]}x{size[0]}")
+    check_size(Path(where), size[1], size[0])
+    return size
+
+
+def whole(value: Any) -> int | None:
+    """A number of a file, if it is a whole one."""
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
 def import_extra(name: str, title: str) -> Any:

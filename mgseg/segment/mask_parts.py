@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tokenize import TokenError  # NumPy raises it for a damaged header
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +13,7 @@ from PIL import Image
 
 from mgseg.annotations.frames import LabelledFrame
 from mgseg.annotations.reading import ENDINGS, find_picture, in_short, read_annotations
+from mgseg.annotations.shapes import DAMAGED
 from mgseg.errors import InputError
 from mgseg.files.mask_forms import interpret
 from mgseg.files.masks import MaskFile, fit_mask, object_ids
@@ -154,7 +156,7 @@ def _load_array(source: FileSource) -> NDArray[np.generic]:
             if len(names) == 1 and names[0] in loaded:
                 return np.asarray(loaded[names[0]])
             held = ", ".join(loaded.keys())
-    except (OSError, ValueError, EOFError, KeyError) as error:
+    except (*DAMAGED, TokenError) as error:
         raise InputError(f"cannot read the array {source}: {error}") from error
     raise InputError(f"{source.path} holds the arrays {held}", f"say which one: {source.path}#NAME")
 

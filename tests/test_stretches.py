@@ -21,7 +21,7 @@ from mgseg.segment.clip import SegmentResult, segment_clip
 from mgseg.segment.given_masks import GivenMasks
 from mgseg.segment.options import SegmenterOptions
 from mgseg.segment.segmenter import Segmenter
-from mgseg.segment.stretches import find_stretches
+from mgseg.segment.stretches import plan_stretches
 
 OPTIONS = SegmenterOptions(size=32, memory_every=2)
 ONE = dict.fromkeys(FEATURES, 1.0)
@@ -56,11 +56,11 @@ def masks_in(folder: Path) -> list[np.ndarray]:
 def test_stretches_end_at_masks_that_state_every_known_object(clip):
     one = np.where(clip.masks[5] == 2, np.uint8(2), np.uint8(0))
     masks = {0: clip.masks[0], 5: one, 9: clip.masks[9]}
-    stretches = find_stretches(GivenMasks(masks, probe(clip.path), zero_is_background=True), split=True)
+    stretches = plan_stretches(GivenMasks(masks, probe(clip.path), zero_is_background=True), split=True)
     assert [(s.start, s.end, list(s.references)) for s in stretches] == [(0, 9, [0, 5, 9]), (9, None, [0, 9])]
-    silent = find_stretches(GivenMasks(masks, probe(clip.path)), split=True)
+    silent = plan_stretches(GivenMasks(masks, probe(clip.path)), split=True)
     assert [list(s.references) for s in silent] == [[0, 5, 9], [0, 5, 9]]
-    whole = find_stretches(GivenMasks(masks, probe(clip.path)), split=False)
+    whole = plan_stretches(GivenMasks(masks, probe(clip.path)), split=False)
     assert [(s.start, s.end) for s in whole] == [(0, None)]
 
 

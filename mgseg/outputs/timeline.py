@@ -14,7 +14,7 @@ GAP = 5  # stretches of an object that are so many frames apart are one
 
 
 @dataclass(frozen=True)
-class Stretch:
+class DoubtfulStretch:
     """Frames of one object that are worth a look.
 
     Attributes:
@@ -75,9 +75,9 @@ class Timeline:
             columns = (np.asarray(column)[order].tolist() for column in (track.frames, track.confidence, track.areas))
             yield object_id, *columns
 
-    def stretches(self) -> list[Stretch]:
+    def stretches(self) -> list[DoubtfulStretch]:
         """The stretches that are worth a look, the least confident first."""
-        found = [s for i, frames, values, _ in self.tracks() for s in _stretches(i, frames, values)]
+        found = [s for i, frames, values, _ in self.tracks() for s in find_stretches(i, frames, values)]
         return sorted(found, key=lambda stretch: stretch.confidence)
 
     def to_json(self) -> dict[str, Any]:
@@ -94,15 +94,25 @@ class Timeline:
         return {"objects": objects, "scene_cuts": sorted(self.cuts), "look_at": stretches}
 
 
-def _stretches(object_id: int, frames: Iterable[int], values: Iterable[float]) -> list[Stretch]:
-    found: list[Stretch] = []
+def find_stretches(object_id: int, frames: Iterable[int], values: Iterable[float]) -> list[DoubtfulStretch]:
+    """Find the stretches of one object that are worth a look.
+
+    Args:
+        object_id: the object.
+        frames: frame numbers, ascending.
+        values: confidence in each, in [0, 1]; NaN where it is unknown.
+
+    Returns:
+        The stretches in the order of the clip.
+    """
+    found: list[DoubtfulStretch] = []
     for frame, value in zip(frames, values, strict=True):
         if not value < LOOK_AT:
             continue
         last = found[-1] if found else None
         if last is None or frame - last.last > GAP:
-            found.append(Stretch(object_id, frame, frame, frame, value))
+            found.append(DoubtfulStretch(object_id, frame, frame, frame, value))
         else:
             worst, least = (frame, value) if value < last.confidence else (last.worst, last.confidence)
-            found[-1] = Stretch(object_id, last.first, frame, worst, least)
+            found[-1] = DoubtfulStretch(object_id, last.first, frame, worst, least)
     return found

@@ -21,7 +21,7 @@ from mgseg.segment.run import OnMask, Progress, Run
 from mgseg.segment.run import Span as Span  # its public place
 from mgseg.segment.scaling import network_size
 from mgseg.segment.segmenter import Segmenter, SegmenterOptions
-from mgseg.segment.stretches import find_stretches
+from mgseg.segment.stretches import plan_stretches
 
 
 @dataclass(frozen=True)
@@ -145,7 +145,7 @@ def segment_clip(
         found_in = outputs.places["masks"] if outputs.resume else None
         if found_in:
             check_settings(
-                found_in, settings, [stretch.note for stretch in find_stretches(given, split=not reads_once(clip))]
+                found_in, settings, [stretch.note for stretch in plan_stretches(given, split=not reads_once(clip))]
             )
         segmenter = Segmenter(network, options)
         run = Run(source, given, results, span, segmenter, settings, found_in, on_mask, progress, warnings, cut_to)

@@ -28,7 +28,7 @@ from mgseg.segment.cuts import CutDetector
 from mgseg.segment.given_masks import GivenMasks
 from mgseg.segment.resume import Found, Settings
 from mgseg.segment.segmenter import Segmenter
-from mgseg.segment.stretches import Stretch, find_stretches
+from mgseg.segment.stretches import Stretch, plan_stretches
 from mgseg.segment.way_back import WayBack
 
 Mask = NDArray[np.uint8]
@@ -110,7 +110,7 @@ class Run:
 
     def stretches(self) -> list[Stretch]:
         """The stretches of the clip; of one that can be read only once there is one."""
-        return find_stretches(self.given, split=not reads_once(self.info.path))
+        return plan_stretches(self.given, split=not reads_once(self.info.path))
 
     def _backward(self) -> None:
         """From the first mask to the start of the span."""

@@ -28,7 +28,7 @@ class Stretch:
         return ", ".join(f"{'first' if frame is None else frame}: {sum_}" for frame, sum_ in self.references.items())
 
 
-def find_stretches(given: GivenMasks, *, split: bool) -> list[Stretch]:
+def plan_stretches(given: GivenMasks, *, split: bool) -> list[Stretch]:
     """Split a clip at the masks that state every object known so far; others only add to what is predicted.
 
     With `zero_is_background` a mask states its whole frame, and what comes before it has no part in what comes after.

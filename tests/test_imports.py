@@ -71,7 +71,7 @@ MAY_IMPORT: dict[str, tuple[set[str], set[str]]] = {
     "segment/scores": ({"segment.scaling"}, TENSORS),
     "segment/cuts": (set(), {"numpy"}),
     "segment/run": (SEGMENT, TENSORS),
-    "segment/stretches": ({"segment.given_masks"}, set()),
+    "segment/stretches": ({"segment.given_masks", "segment.resume"}, set()),
     "segment/way_back": ({"segment.segmenter"}, {"numpy"}),
     "segment/confidence": ({"errors", "model", "network"}, {"torch"}),
     "segment/segmenter": (

@@ -1,6 +1,10 @@
 """Masks given for several frames: references, both ways between them, what a further mask changes; the report."""
 
+import html
 import json
+import re
+import shlex
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -144,11 +148,22 @@ def test_blending_joins_probabilities(clip, network):
         segmenter.blend(other[:2], 0.5)
 
 
-def test_the_command_says_what_to_look_at_and_the_report_shows_it(clip, network, tmp_path):
+def test_the_command_says_what_to_look_at_and_the_report_shows_it(clip, network, tmp_path, monkeypatch):
     for frame in (0, 9):
         write_mask(tmp_path / f"{frame}.png", clip.masks[frame])
     command = ["segment", clip.path, "--mask", f"{tmp_path}/0.png", "--mask", f"9={tmp_path}/9.png"]
-    command += ["--weights", network.path, "--size", 32, "--report", tmp_path / "r.html", "-o", tmp_path / "out"]
+    command += [
+        "--zero-is-background",
+        "--weights",
+        network.path,
+        "--size",
+        32,
+        "--report",
+        tmp_path / "r.html",
+        "-o",
+        tmp_path / "out",
+    ]
+    monkeypatch.setattr(sys, "argv", ["mgseg", *map(str, command)])
     done = CliRunner().invoke(app, [*map(str, command), "--json"])
     assert done.exit_code == 0, done.output
     assert "look at frames 1-13 (object 1), frames 1-13 (object 2)" in done.stderr.replace("\n", " ")
@@ -159,13 +174,20 @@ def test_the_command_says_what_to_look_at_and_the_report_shows_it(clip, network,
     assert confidence[5] == pytest.approx(1 / (1 + np.e), abs=1e-3)
     assert {entry["object_id"] for entry in found["look_at"]} == {1, 2}
     assert found["scene_cuts"] == []
+    resumed = CliRunner().invoke(app, [*map(str, command), "--resume", "--json"])
+    assert json.loads(resumed.stdout)["objects"]["1"]["confidence"] == confidence
     page = (tmp_path / "r.html").read_text()
     assert page.count('src="data:image/jpeg;base64,') == 2  # the worst frame of each object
     assert f"mgseg frame {clip.path} " in page
     assert "=corrected.png --zero-is-background --resume" in page
+    monkeypatch.chdir(tmp_path)
+    write_mask(tmp_path / "corrected.png", clip.masks[5])
+    text = re.search(r"(mgseg segment .*--resume)", page).group(1)  # as a reader would run it
+    again = CliRunner().invoke(app, shlex.split(html.unescape(text))[1:])
+    assert again.exit_code == 0, again.output
+    assert "frames (" in again.stderr
+    assert "redone: frames " in again.stderr
     assert "http" not in page.replace("http://www.w3.org", "")
-    resumed = CliRunner().invoke(app, [*map(str, command), "--resume", "--json"])
-    assert json.loads(resumed.stdout)["objects"]["1"]["confidence"] == confidence
 
 
 def test_weights_without_confidence_say_so(clip, tiny_network, tmp_path):

@@ -1,6 +1,7 @@
 """`mgseg segment`: flags only; the work is `mgseg.segment.clip.segment_clip`."""
 
 import re
+import sys
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -296,6 +297,7 @@ def segment(
     from mgseg.files.matte import Alpha
     from mgseg.outputs.cut_outs import CutOuts
     from mgseg.outputs.matte import Matte
+    from mgseg.outputs.report import Report
     from mgseg.outputs.table import Outputs
     from mgseg.segment.clip import Span, segment_clip
     from mgseg.segment.segmenter import SegmenterOptions
@@ -315,7 +317,7 @@ def segment(
                 each_object,
                 matte and Matte(matte, alpha, matte_only, background),
                 **annotations,
-                report=report,
+                report=report and Report(report, ("mgseg", *sys.argv[1:])),
                 object_names=labels,
                 name=name,
                 overwrite=overwrite,

@@ -22,7 +22,21 @@ MOST_PICTURES = 24  # kept while the clip goes on; the least confident of them
 SHOWN = 12  # stretches on the page
 PICTURE_WIDTH = 480
 POINTS = 600  # of a curve: more frames are shown by the lowest of each group
+_OWN = ("--zero-is-background", "--resume", "--overwrite")  # options that the next command has, or must not have
 WIDTH, HEIGHT = 1000, 80  # of a curve, in units of the page
+
+
+@dataclass(frozen=True)
+class Report:
+    """The page, and the command that it tells its reader to run again with a corrected mask.
+
+    Args:
+        path: of the page.
+        command: words of the command that made the results; None for one with the paths that are known.
+    """
+
+    path: Path
+    command: tuple[str, ...] | None = None
 
 
 @dataclass
@@ -42,8 +56,11 @@ class ReportWriter(OutputWriter):
     is_folder = False
     in_order = True
 
-    def __init__(self, wanted: Path, target: Target) -> None:
-        super().__init__(wanted, target)
+    def __init__(self, wanted: Path | Report, target: Target) -> None:
+        super().__init__(wanted.path if isinstance(wanted, Report) else wanted, target)
+        given = [word for mask in target.given or ("FIRST_MASK.png",) for word in ("--mask", mask)]
+        words = ("mgseg", "segment", str(target.clip.path), *given)
+        self._command = wanted.command if isinstance(wanted, Report) and wanted.command else words
         self._timeline = Timeline()
         self._pictures: list[_Picture] = []
 
@@ -128,11 +145,10 @@ class ReportWriter(OutputWriter):
         }
 
     def _commands(self, frame: int) -> list[str]:
-        clip, masks = shlex.quote(str(self.target.clip.path)), self.target.given or ("FIRST_MASK.png",)
-        given = " ".join(f"--mask {shlex.quote(mask)}" for mask in masks)
+        again = [word for word in self._command if word not in _OWN]
         return [
-            f"mgseg frame {clip} {frame} -o frame.png",
-            f"mgseg segment {clip} {given} --mask {frame}=corrected.png --zero-is-background --resume",
+            shlex.join(["mgseg", "frame", str(self.target.clip.path), str(frame), "-o", "frame.png"]),
+            shlex.join([*again, "--mask", f"{frame}=corrected.png", *_OWN[:2]]),
         ]
 
 

@@ -20,7 +20,7 @@ from mgseg.outputs.masks import MaskWriter
 from mgseg.outputs.matte import Matte, MatteWriter
 from mgseg.outputs.names import NumberedNames
 from mgseg.outputs.overlay import OverlayWriter
-from mgseg.outputs.report import ReportWriter
+from mgseg.outputs.report import Report, ReportWriter
 from mgseg.outputs.scores import ScoreWriter
 from mgseg.outputs.writer import OutputWriter, Target
 
@@ -63,7 +63,7 @@ class Outputs:
     cvat: Annotated[str | Path | None, CvatOutput] = None
     boxes: Annotated[str | Path | None, BoxOutput] = None
     object_names: Mapping[int, str] = field(default_factory=dict)
-    report: Annotated[str | Path | None, ReportWriter] = None
+    report: Annotated[str | Path | Report | None, ReportWriter] = None
     name: str | None = None
     overwrite: bool = False
     resume: bool = False

@@ -186,7 +186,6 @@ def _settings(
     """All that decides what stands in the masks, but for the given masks, and which pictures stand beside them."""
     return {
         "clip": f"{same_form(info.path.name)}, {info.width}x{info.height}",
-        "zero is background": given.zero_is_background,
         "start": str(span.start),
         "weights": network.sha256[:16],
         "precision": network.precision,

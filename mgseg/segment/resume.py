@@ -15,6 +15,7 @@ from mgseg.files.masks import read_confidence, read_index_map
 from mgseg.files.pictures import read_note
 
 Settings = dict[str, Any]
+GIVEN, ZERO = "given masks", "zero is background"  # what differs between the stretches of a clip
 
 
 class Found:
@@ -82,11 +83,12 @@ def check_settings(folder: Path, settings: Settings, references: list[str]) -> N
         except InputError:  # not whole: it is made again
             continue
         theirs = _settings_of(last) or {}
-        same = ours & set(str(theirs.pop("given masks", "")).split(", "))
+        same = ours & set(str(theirs.pop(GIVEN, "")).split(", "))
+        theirs.pop(ZERO, None)
         if same and theirs == settings:
             return
     if last is not None:
-        settings = {**settings, "given masks": references[0]}
+        settings = {**settings, GIVEN: references[0]}
         raise OutputError(f"cannot resume in {folder}: {_differences(last, settings)}", "--overwrite begins anew")
 
 

@@ -179,7 +179,7 @@ class Run:
             self.warnings.append(f"from frame {frame.index} on, frames are {width}x{height}: {wanted}")
 
     def _found(self, stretch: Stretch) -> Found:
-        return Found(self.found_in, {**self.settings, "given masks": stretch.note})
+        return Found(self.found_in, self.settings | stretch.settings)
 
     def _segmented(
         self, frame: Frame, mask: Mask, note: str, cut: int | None, confidence: dict[int, float] | None = None

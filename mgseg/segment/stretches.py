@@ -2,8 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from mgseg.segment.given_masks import GivenMasks
+from mgseg.segment.resume import GIVEN, ZERO
 
 
 @dataclass(frozen=True)
@@ -15,16 +17,23 @@ class Stretch:
         end: the frame after the last; it has a mask that states every object known until then. None: the clip's end.
         references: checksums of the masks that the stretch's masks are made from, by frame.
         known: ids of the objects at `end`.
+        zero_is_background: see `GivenMasks`.
     """
 
     start: int | None
     end: int | None
     references: Mapping[int | None, str]
     known: tuple[int, ...] = ()
+    zero_is_background: bool = False
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What the masks' notes say of the given masks. Of one mask alone it does not matter what 0 means."""
+        return {GIVEN: self.note, **({ZERO: self.zero_is_background} if len(self.references) > 1 else {})}
 
     @property
     def note(self) -> str:
-        """The references in one line, for the masks' notes."""
+        """The references in one line."""
         return ", ".join(f"{'first' if frame is None else frame}: {sum_}" for frame, sum_ in self.references.items())
 
 
@@ -40,7 +49,8 @@ def plan_stretches(given: GivenMasks, *, split: bool) -> list[Stretch]:
     """
     frames = sorted(given.objects, key=lambda number: -1 if number is None else number)
     if None in frames or not split:  # or the order is not known
-        return [Stretch(frames[0], None, {frame: given.checksums[frame] for frame in frames})]
+        all_masks = {frame: given.checksums[frame] for frame in frames}
+        return [Stretch(frames[0], None, all_masks, (), given.zero_is_background)]
     starts, known = [frames[0]], set(given.objects[frames[0]])
     known_at: dict[int | None, tuple[int, ...]] = {}
     for frame in frames[1:]:
@@ -54,5 +64,5 @@ def plan_stretches(given: GivenMasks, *, split: bool) -> list[Stretch]:
         begin = start if given.zero_is_background else frames[0]
         used = [f for f in frames if f == frames[0] or begin <= f <= last]  # type: ignore[operator]
         references = {f: given.checksums[f] for f in used}
-        found.append(Stretch(start, end, references, known_at.get(end, ())))
+        found.append(Stretch(start, end, references, known_at.get(end, ()), given.zero_is_background))
     return found

@@ -16,9 +16,9 @@ from PIL import Image
 import mgseg.files.encodings
 from mgseg import Alpha, Matte, Network, Outputs, Span, segment_clip
 from mgseg.errors import InputError, MgsegError, OutputError
+from mgseg.files.conversion import ONE_THREAD
 from mgseg.files.masks import write_mask
 from mgseg.files.video import read_frames
-from mgseg.files.video_writer import ONE_THREAD
 
 Floats = NDArray[np.float64]
 KINDS = [".mov", ".webm", ".mkv"]

@@ -14,6 +14,7 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from mgseg.errors import InputError
+from mgseg.files.conversion import ONE_THREAD
 from mgseg.files.decoding import decode, open_video
 from mgseg.files.upright import make_upright
 
@@ -59,7 +60,7 @@ def _decode_by(name: str, container: InputContainer, stream: VideoStream) -> Ite
 
 
 def _matte(path: Path, number: int, raw: VideoFrame) -> NDArray[np.uint8]:
-    rgba = np.asarray(raw.to_ndarray(format="rgba"), np.uint8)
+    rgba = np.asarray(raw.to_ndarray(format="rgba", **ONE_THREAD), np.uint8)
     spread = np.ptp(rgba[:, :, :3].astype(np.int16), axis=2)
     is_grey = float((spread > _COLOUR).mean()) <= _FEW
     has_alpha = any(component.is_alpha for component in raw.format.components)

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mgseg.errors import OutputError
+from mgseg.files.conversion import ONE_THREAD
 from mgseg.files.encodings import VIEWING, Encoding
 from mgseg.files.sound import UNFIT, CopiedSound
 from mgseg.files.whole_file import cannot_write, whole_file
@@ -21,9 +22,6 @@ Image = NDArray[np.uint8]
 
 ANIMATIONS = {".gif", ".webp"}
 SUFFIXES = (*VIEWING, *sorted(ANIMATIONS))
-# With several threads, as PyAV has it since version 17, libswscale writes some wrong pixels where the rows of a thread
-# begin, if the result has more than 8 bits.
-ONE_THREAD: dict[str, Any] = {"threads": 1} if "threads" in (av.VideoFrame.reformat.__doc__ or "") else {}
 _PIXELS = {  # by channels and bytes of each
     (1, 2): "gray16le",
     (3, 1): "rgb24",

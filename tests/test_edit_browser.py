@@ -171,7 +171,7 @@ def test_the_whole_round(serve: ServerMaker, open_tab: TabMaker, shapes: Path) -
     assert painted > 50
     assert (given(shapes, 0) == 1).sum() == painted
     tab.run()
-    assert tab.js("mgseg.model.state.predicted.length") == 11
+    assert tab.js("mgseg.model.state.predicted.length") == 12
     tab.go(6)
     tab.press("p")  # a correction, by a polygon
     for x, y in ((0.3, 0.3), (0.5, 0.3), (0.5, 0.6), (0.3, 0.6)):
@@ -207,7 +207,7 @@ def test_killing_the_server_in_the_middle_of_a_run_loses_nothing(
     assert tab.area() == painted
     assert tab.js("mgseg.model.state.predicted.length") >= min(made, 6)
     tab.run()
-    assert tab.js("mgseg.model.state.predicted.length") == 79
+    assert tab.js("mgseg.model.state.predicted.length") == 80
 
 
 def test_undo_and_redo_by_keys_also_after_a_restart(serve: ServerMaker, open_tab: TabMaker, shapes: Path) -> None:
@@ -310,7 +310,7 @@ def test_it_can_be_used_by_keyboard_alone(serve: ServerMaker, open_tab: TabMaker
     assert not tab.page.locator("#keys[open]").count()
     names = tab.js(
         "[...document.querySelectorAll('button, select, input')]"
-        ".map(e => e.ariaLabel || e.textContent.trim() || e.title)"
+        ".map(e => e.ariaLabel || e.textContent.trim() || e.title || e.labels?.[0]?.textContent)"
     )
     assert all(names), "everything that can be pressed has a name"
 

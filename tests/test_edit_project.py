@@ -10,10 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from mgseg.edit.plan import Stretch, plan
 from mgseg.edit.project import ConflictError, Project, new_object
 from mgseg.errors import InputError
-from mgseg.files.masks import read_mask
+from mgseg.files.masks import read_mask, write_mask
 from mgseg.files.video import ClipInfo
 
 SIZE = (6, 8)
@@ -32,16 +31,16 @@ def test_everything_is_there_again_after_a_restart(tmp_path: Path) -> None:
     project = Project(tmp_path / "p", INFO)
     project.set_objects([new_object(1), replace(new_object(2), name="car", locked=True)])
     project.edit(3, painted(1, 2))
-    project.predict(4, painted(0, 1), "basis", {1: 0.5})
-    project.save()
+    write_mask(tmp_path / "p" / "masks" / "00004.png", painted(0, 1), confidence={1: 0.5})
     again = Project(tmp_path / "p", INFO)
     assert (again.mask(3) == painted(1, 2)).all()
     assert (again.mask(4) == painted(0, 1)).all()
     assert again.given == {3}
     assert again.objects[2].name == "car"
     assert again.objects[2].locked
-    assert again.is_predicted(4, "basis")
-    assert again.confidence() == {4: {"1": 0.5}}
+    assert again.predicted == {4}
+    assert again.confidence() == {4: {1: 0.5}}
+    assert [(s.first, s.worst, s.confidence) for s in again.doubtful()] == [(4, 4, 0.5)]
     assert again.undo() == 3, "the history outlasts the restart"
     assert not again.mask(3).any()
 
@@ -92,9 +91,9 @@ def test_a_new_change_drops_what_was_undone(tmp_path: Path) -> None:
 
 def test_undo_brings_back_the_mask_that_the_network_made(tmp_path: Path) -> None:
     project = Project(tmp_path, INFO)
-    project.predict(5, painted(1, 1), "basis")
+    project.take(5, painted(1, 1))
     project.edit(5, painted(1))
-    project.predict(5, painted(0, 0, 1), "later")  # a run may write under a given mask
+    project.take(5, painted(0, 0, 1))  # a run also takes the frames that have a given mask
     assert (project.mask(5) == painted(1)).all()
     project.undo()
     assert (project.mask(5) == painted(0, 0, 1)).all()
@@ -145,18 +144,3 @@ def test_a_damaged_project_file_is_named_and_kept(tmp_path: Path, text: str) -> 
     with pytest.raises(InputError, match=r"project\.json"):
         Project(tmp_path, INFO)
     assert (tmp_path / "given" / "00000.png").exists()
-
-
-def test_both_ways_each_frame_goes_with_the_nearer_given_mask() -> None:
-    assert plan({3, 8}, 12, "both") == [Stretch(3, 0, None), Stretch(3, 5, 8), Stretch(8, 6, 3), Stretch(8, 11, None)]
-    assert plan({3, 8}, 12, "forward") == [Stretch(3, 7, 8), Stretch(8, 11, None)]
-    assert plan({3, 8}, 12, "backward") == [Stretch(3, 0, None), Stretch(8, 4, 3)]
-    assert plan({3, 8}, 12, "both", only_gap_of=5) == [Stretch(3, 5, 8), Stretch(8, 6, 3)]
-
-
-@given(marks=st.sets(st.integers(0, 19), min_size=1), direction=st.sampled_from(["both", "forward", "backward"]))
-def test_no_frame_is_segmented_twice_and_none_is_left_out(marks: set[int], direction: str) -> None:
-    frames = [n for stretch in plan(marks, 20, direction) for n in stretch.frames]  # type: ignore[arg-type]
-    low = min(marks) if direction == "forward" else 0
-    high = max(marks) if direction == "backward" else 19
-    assert sorted(frames) == sorted(set(range(low, high + 1)) - marks)

@@ -1,6 +1,5 @@
 """The server of `mgseg edit`: who may ask, what it answers, what a run leaves behind."""
 
-import json
 import time
 import zlib
 from collections.abc import Iterator
@@ -13,7 +12,7 @@ from conftest import ClipMaker, MadeClip
 from numpy.typing import NDArray
 
 from mgseg.network import Network
-from mgseg.segment.segmenter import Segmenter, SegmenterOptions
+from mgseg.segment.segmenter import SegmenterOptions
 
 pytest.importorskip("starlette")
 pytest.importorskip("httpx2")
@@ -25,7 +24,7 @@ from mgseg.edit.events import Events
 from mgseg.edit.server import make_app
 from mgseg.edit.worker import Worker
 from mgseg.errors import InputError
-from mgseg.files.masks import read_mask
+from mgseg.files.masks import read_index_map, read_mask
 
 if TYPE_CHECKING:
     from mgseg.model.network import MotionGuidedSTM
@@ -43,9 +42,12 @@ class Page:
         def hear(clip_id: str, event: dict[str, Any]) -> None:
             self.heard.append({"clip": clip_id} | event)
             events.publish(clip_id, event)
+            if event["type"] == "run" and event["done"] == self.stop_after:
+                worker.stop()
 
-        network = Network.from_model(model)
-        worker = Worker(lambda: Segmenter(network, SegmenterOptions(size=48)), hear)
+        self.stop_after: int | None = None  # frames of a run
+        self.network = Network.from_model(model)
+        worker = Worker(self.network, SegmenterOptions(size=48), hear)
         self.clips = Clips(find_clips(path), None, hear)
         self.app = make_app(self.clips, worker, events, TOKEN, [HOST])
         self.http = TestClient(self.app, base_url=f"http://{HOST}")
@@ -162,10 +164,33 @@ def test_a_first_mask_is_followed_both_ways_and_saved(page: Page, clip: MadeClip
     assert page.run() == "done"
     state = page.state()
     assert state["given"] == [4]
-    assert state["predicted"] == [0, 1, 2, 3, 5, 6, 7]
-    folder = tmp_path / "shapes.mp4.mgseg"
-    assert len(list((folder / "masks").glob("*.png"))) == 7
-    assert {e["frame"] for e in page.heard if e["type"] == "mask"} == {0, 1, 2, 3, 5, 6, 7}
+    assert state["predicted"] == list(range(8))
+    assert len(list((tmp_path / "shapes.mp4.mgseg" / "masks").glob("*.png"))) == 8
+    assert {e["frame"] for e in page.heard if e["type"] == "mask"} == set(range(8))
+
+
+def test_a_run_makes_what_the_command_line_makes(page: Page, clip: MadeClip, tmp_path: Path) -> None:
+    from mgseg.outputs.table import Outputs
+    from mgseg.segment.clip import segment_clip
+    from mgseg.segment.run import Span
+
+    for frame in (2, 6):
+        page.put(frame, (clip.masks[frame] == 1).astype(np.uint8))
+    assert page.run() == "done"
+    segment_clip(
+        clip.path,
+        tmp_path / "shapes.mp4.mgseg" / "given",
+        Outputs(masks=tmp_path / "again"),
+        page.network,
+        span=Span(both_ways=True),
+        options=SegmenterOptions(size=48),
+        zero_is_background=True,
+    )
+    assert all((read_index_map(tmp_path / "again" / f"{n:05d}.png") == page.mask(n)).all() for n in range(8))
+
+
+def made(page: Page) -> int:
+    return int(next(e for e in page.heard if e.get("state") == "done")["made"])
 
 
 def test_a_correction_redoes_only_what_it_changes(page: Page, clip: MadeClip) -> None:
@@ -173,36 +198,39 @@ def test_a_correction_redoes_only_what_it_changes(page: Page, clip: MadeClip) ->
     page.put(0, square[0])
     page.put(3, square[3])
     assert page.run() == "done"
+    assert made(page) == 8
     page.put(6, square[6])
     assert page.run() == "done"
-    assert {e["frame"] for e in page.heard if e["type"] == "mask"} == {4, 5, 7}, "1 and 2 lie between 0 and 3"
+    assert made(page) == 5, "1 and 2 lie between 0 and 3"
     assert page.run() == "done"
-    assert not [e for e in page.heard if e["type"] == "mask"], "nothing changed since"
+    assert made(page) == 0, "nothing changed since"
 
 
-def test_a_stopped_run_goes_on_where_it_was(page: Page, clip: MadeClip, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stopped_run_goes_on_where_it_was(page: Page, clip: MadeClip) -> None:
     page.put(0, (clip.masks[0] == 1).astype(np.uint8))
-    step = Segmenter.step
-
-    def stopping(self: Segmenter, frame: Any, *args: Any, **more: Any) -> Any:
-        if len([e for e in page.heard if e["type"] == "mask"]) == 2:
-            page.post("c/0/stop")
-        return step(self, frame, *args, **more)
-
-    monkeypatch.setattr(Segmenter, "step", stopping)
+    page.stop_after = 3
     assert page.run() == "stopped"
-    first = [page.mask(n) for n in (1, 2, 3)]
-    monkeypatch.undo()
+    page.stop_after = None
+    first = page.mask(1)
     assert page.run() == "done"
-    assert sorted(e["frame"] for e in page.heard if e["type"] == "mask") == [4, 5, 6, 7]
-    assert all((page.mask(n) == before).all() for n, before in zip((1, 2, 3), first, strict=True))
+    assert made(page) == 6, "the frame in hand was not written"
+    assert (page.mask(1) == first).all()
 
 
-def test_an_empty_given_mask_means_that_the_objects_are_gone(page: Page, clip: MadeClip) -> None:
-    page.put(0, (clip.masks[0] == 1).astype(np.uint8))
-    page.put(4, np.zeros_like(clip.masks[0]))
-    assert page.run(direction="forward") == "done"
-    assert not any(page.mask(n).any() for n in (5, 6, 7))
+@pytest.mark.parametrize(
+    ("values", "frames"),
+    [
+        ({"direction": "forward"}, {3, 4, 5, 6, 7}),
+        ({"direction": "backward"}, {0, 1, 2, 3}),
+        ({"direction": "both", "up_to": 4}, {0, 1, 2, 3, 4, 5, 6}),
+    ],
+    ids=str,
+)
+def test_a_run_goes_where_it_is_sent(page: Page, clip: MadeClip, values: dict[str, Any], frames: set[int]) -> None:
+    for frame in (3, 6):
+        page.put(frame, (clip.masks[frame] == 1).astype(np.uint8))
+    assert page.run(**values) == "done"
+    assert set(page.state()["predicted"]) == frames
 
 
 def test_two_pages_do_not_overwrite_each_other(page: Page, clip: MadeClip) -> None:
@@ -314,4 +342,4 @@ def test_a_clip_of_one_frame_can_be_masked_and_run(
     with page.http:
         page.put(0, np.ones((64, 96), np.uint8))
         assert page.run() == "done"
-        assert json.loads((tmp_path / "one.mp4.mgseg" / "project.json").read_text())["basis"] == []
+        assert page.state()["predicted"] == [0]

@@ -1,16 +1,13 @@
 """`mgseg edit`: flags only; the work is `mgseg.edit.serve.serve`."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from mgseg.cli import console
 from mgseg.cli.options import Arithmetic, Device, Precision, Size, Threads, Weights, find_network, option
 from mgseg.errors import MgsegError
-
-if TYPE_CHECKING:
-    from mgseg.segment.segmenter import Segmenter
 
 _SERVER = "Server"
 
@@ -42,14 +39,9 @@ def edit(
     except ImportError as error:
         raise MgsegError(f"mgseg edit needs {error.name}", "pip install 'mgseg[edit]'") from error
 
+    from mgseg.segment.options import SegmenterOptions
+
     network = find_network(weights, device, precision)
-
-    def make_segmenter() -> "Segmenter":
-        from mgseg.segment.options import SegmenterOptions
-        from mgseg.segment.segmenter import Segmenter
-
-        return Segmenter(network, SegmenterOptions(size))
-
     if host not in ("127.0.0.1", "localhost", "::1"):
         console.warning(f"everybody who can reach {host} and knows the address can see and change the masks")
-    serve(clip, project, host, port, not no_browser, make_segmenter, console.result)
+    serve(clip, project, host, port, not no_browser, network, SegmenterOptions(size), console.result)

@@ -10,9 +10,8 @@ import numpy as np
 from mgseg.edit.clips import Clips, OpenClip
 from mgseg.edit.cutting import cut
 from mgseg.edit.export import Exporter, choose_outputs, command_line
-from mgseg.edit.plan import DIRECTIONS, plan
 from mgseg.edit.project import ObjectInfo
-from mgseg.edit.worker import Job, Worker, check_runnable
+from mgseg.edit.worker import DIRECTIONS, Job, Worker
 from mgseg.errors import InputError
 
 Values = dict[str, Any]
@@ -65,8 +64,10 @@ class Actions:
                 "problem": store.problem,
                 "objects": [asdict(item) for item in project.objects.values()],
                 "given": sorted(project.given),
-                "predicted": sorted(project.predicted_frames),
+                "predicted": sorted(project.predicted),
                 "confidence": project.confidence(),
+                "doubtful": [vars(stretch) for stretch in project.doubtful()],
+                "cuts": store.cuts,
                 "running": self._worker.running == clip_id,
                 "undo": project.history.position,
                 "redo": project.history.length - project.history.position,
@@ -112,10 +113,9 @@ class Actions:
         clip, direction = self.clips[clip_id], values.get("direction", "both")
         if direction not in DIRECTIONS:
             raise InputError(f"a direction is one of {', '.join(DIRECTIONS)}, found {direction!r}")
-        check_runnable(clip.project.given)
-        stretches = plan(clip.project.given, _num_frames(clip), direction, values.get("gap"))
-        self._worker.submit(Job(clip_id, clip.project, clip.store, stretches))
-        return {"frames": sum(len(stretch.frames) for stretch in stretches)}
+        up_to = values.get("up_to")
+        self._worker.submit(Job(clip_id, clip.project, clip.store, direction, None if up_to is None else int(up_to)))
+        return {}
 
     def _stop(self, clip_id: str, values: Values) -> Values:
         self._worker.stop()

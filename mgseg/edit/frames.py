@@ -5,6 +5,7 @@ import json
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from PIL import Image
 from mgseg.errors import InputError, MgsegError
 from mgseg.files.video import ClipInfo, Frame, read_frames
 from mgseg.files.whole_file import write_whole
+from mgseg.segment.cuts import CutDetector
 
 PREVIEW_SIDE = 960  # pixels, the longer side of a preview
 _PREVIEW_QUALITY, _FULL_QUALITY = 80, 92  # of JPEG
@@ -33,6 +35,7 @@ class FrameStore:
     Attributes:
         num_frames: how many frames are known to be there; final when `complete`.
         complete: all frames are counted and have a preview.
+        cuts: frames with which a new scene begins, as far as is known.
         problem: why the clip could not be read to its end, or None.
     """
 
@@ -40,6 +43,7 @@ class FrameStore:
         self.info, self.cache = info, cache
         self.num_frames, self.complete = 0, False
         self.problem: str | None = None
+        self.cuts: list[int] = []
         self._on_progress = on_progress
         self._more = threading.Condition()
         self._closed = threading.Event()
@@ -86,7 +90,11 @@ class FrameStore:
     def _prepare(self) -> None:
         try:
             start = self._found()
-            for frame in read_frames(self.info.path, start):
+            detector = CutDetector()
+            for frame in read_frames(self.info.path, max(0, start - 1)):
+                if detector.is_cut(frame.image):
+                    self.cuts.append(frame.index)
+                    write_whole(self.cache / "cuts.json", json.dumps(self.cuts))
                 if self._closed.is_set():
                     return
                 small = Image.fromarray(frame.image)
@@ -106,8 +114,11 @@ class FrameStore:
             same = json.loads(index.read_text(encoding="utf-8")) == identity
         except (OSError, ValueError):
             same = False
-        if not same:
-            for path in self.cache.glob("*.jpg"):
+        if same:
+            with suppress(OSError, ValueError):
+                self.cuts = json.loads((self.cache / "cuts.json").read_text(encoding="utf-8"))
+        else:
+            for path in (*self.cache.glob("*.jpg"), *self.cache.glob("cuts.json")):
                 path.unlink()
             write_whole(index, json.dumps(identity))
         count = 0

@@ -1,10 +1,9 @@
 """What a user does to one clip, saved as it happens in a folder beside the clip.
 
 CLIP.mgseg/
-    project.json        objects, history position, which given masks each predicted mask was made from
+    project.json        objects and the place in the history
     given/00012.png     masks that the user made or corrected: whole frames, 0 is background
-    masks/00013.png     masks that the network made
-    confidence/00013.json   predicted J by object, where the network says it
+    masks/00013.png     what `mgseg segment` made of them, with its notes on how
     history/000001.npz  one change each, for undo and redo
     cache/              small pictures of the frames; may be deleted
 """
@@ -13,6 +12,7 @@ import json
 import re
 import threading
 import zlib
+from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -23,13 +23,15 @@ from numpy.typing import NDArray
 
 from mgseg.edit.history import Change, History
 from mgseg.errors import InputError, MgsegError
-from mgseg.files.masks import DAVIS_PALETTE, VOID, read_index_map, write_mask
+from mgseg.files.masks import DAVIS_PALETTE, VOID, read_confidence, read_index_map, write_mask
 from mgseg.files.video import ClipInfo
 from mgseg.files.whole_file import make_folder, write_whole
+from mgseg.outputs.timeline import DoubtfulStretch, find_stretches
 
 Mask = NDArray[np.uint8]
 FORMAT = 1
 MAX_OBJECTS = VOID - 1
+_UNWRITTEN = 32  # more than the masks that wait for their turn to be written
 _COLOUR = re.compile(r"#[0-9a-f]{6}")
 _BRIGHT = ("#ff4d4d", "#3fb950", "#4c9aff", "#ffb020", "#b16cff", "#22c7c7", "#ff7ac6", "#a3d94a", "#ff8a4c")
 
@@ -88,18 +90,18 @@ class Project:
         self.folder, self.info = folder, info
         self.lock = threading.RLock()
         self.objects: dict[int, ObjectInfo] = {1: new_object(1)}
-        self._basis: dict[int, str] = {}  # frame -> which given masks its predicted mask was made from
-        for part in ("given", "masks", "confidence", "history", "cache"):
+        self._fresh: OrderedDict[int, Mask] = OrderedDict()  # masks that a run has made and may not have written yet
+        self._confidence: dict[
+            int, tuple[int, dict[int, float] | None]
+        ] = {}  # frame -> its file's time, and what it says
+        for part in ("given", "masks", "history", "cache"):
             make_folder(folder / part)
         self.history = History(folder / "history")
         state = self._read_state()
         if state:
             self.objects = {item["id"]: ObjectInfo(**item) for item in state["objects"]}
             self.history.position = min(state["position"], self.history.length)
-            self._basis = {n: basis for first, last, basis in state["basis"] for n in range(first, last + 1)}
         self.given = {int(path.stem) for path in (folder / "given").glob("*.png") if path.stem.isdecimal()}
-        predicted = {int(path.stem) for path in (folder / "masks").glob("*.png") if path.stem.isdecimal()}
-        self._basis = {n: self._basis.get(n, "") for n in predicted}
         self.save()
 
     def _read_state(self) -> dict[str, Any] | None:
@@ -109,7 +111,7 @@ class Project:
         try:
             state = json.loads(path.read_text(encoding="utf-8"))
             size = state["clip"]["width"], state["clip"]["height"]
-            known = state["format"] == FORMAT and {"objects", "position", "basis"} <= state.keys()
+            known = state["format"] == FORMAT and {"objects", "position"} <= state.keys()
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise InputError(f"{path} is damaged: {error}", "move it away; the masks beside it are kept") from error
         if not known:
@@ -129,9 +131,8 @@ class Project:
                 "clip": {"name": self.info.path.name, "width": self.info.width, "height": self.info.height},
                 "objects": [asdict(item) for item in self.objects.values()],
                 "position": self.history.position,
-                "basis": _runs(self._basis),
             }
-            write_whole(self.folder / "project.json", json.dumps(state, indent=1))
+            write_whole(self.folder / "project.json", json.dumps(state))
 
     # masks
 
@@ -186,40 +187,49 @@ class Project:
             self.history.add(Change.between(frame, before, self._stored(frame), True, False))
             self.save()
 
-    def predict(self, frame: int, mask: Mask, basis: str, confidence: dict[int, float] | None = None) -> None:
-        """Keep a mask that the network made; `basis` says from which given masks. Saved by `save`."""
+    def take(self, frame: int, mask: Mask) -> None:
+        """Take a mask that a run has made, and is about to write into the folder `masks`."""
         with self.lock:
-            write_mask(self._path("masks", frame), mask, self.palette)
-            self._basis[frame] = basis
-            if confidence is not None:
-                text = json.dumps({str(k): round(v, 4) for k, v in confidence.items()})
-                write_whole(self.folder / "confidence" / f"{frame:05d}.json", text)
+            self._fresh[frame] = mask
+            self._fresh.move_to_end(frame)
+            while len(self._fresh) > _UNWRITTEN:
+                self._fresh.popitem(last=False)
 
-    def predicted(self, frame: int, basis: str) -> Mask | None:
-        """The mask that the network made of a frame from the given masks that `basis` names, if it did."""
+    def settle(self) -> None:
+        """A run has ended: all its masks are written."""
         with self.lock:
-            return read_index_map(self._path("masks", frame)) if self._basis.get(frame) == basis else None
-
-    def is_predicted(self, frame: int, basis: str) -> bool:
-        """Whether the network made a mask of a frame from the given masks that `basis` names."""
-        with self.lock:
-            return self._basis.get(frame) == basis
+            self._fresh.clear()
 
     @property
-    def predicted_frames(self) -> set[int]:
+    def predicted(self) -> set[int]:
         """Frames with a mask that the network made."""
         with self.lock:
-            return set(self._basis)
+            return set(self._fresh) | {int(p.stem) for p in (self.folder / "masks").glob("*.png") if p.stem.isdecimal()}
 
-    def confidence(self) -> dict[int, dict[str, float]]:
-        """Predicted J in [0, 1] by frame and object id, where it is known."""
+    def confidence(self) -> dict[int, dict[int, float]]:
+        """Predicted J in [0, 1] by frame and object id, where the masks' files say it."""
         with self.lock:
-            paths = sorted((self.folder / "confidence").glob("*.json"))
-            return {int(p.stem): json.loads(p.read_text()) for p in paths if int(p.stem) in self._basis}
+            for frame in self.predicted - set(self._fresh):
+                path = self._path("masks", frame)
+                time = path.stat().st_mtime_ns
+                if self._confidence.get(frame, (0, None))[0] != time:
+                    self._confidence[frame] = time, read_confidence(path)
+            return {frame: values for frame, (_, values) in sorted(self._confidence.items()) if values}
 
-    def given_hash(self, frame: int | None) -> str:
-        """What names a given mask in a basis; "" for None."""
-        return "" if frame is None else f"{frame}:{self.version(frame)}"
+    def doubtful(self) -> list[DoubtfulStretch]:
+        """The stretches where the network is unsure, the least confident first."""
+        known = {frame: values for frame, values in self.confidence().items() if frame not in self.given}
+        alive = [item.id for item in self.objects.values() if not item.deleted]
+        found = []
+        for object_id in alive:
+            frames = [frame for frame, values in known.items() if object_id in values]
+            found += find_stretches(object_id, frames, [known[frame][object_id] for frame in frames])
+        return sorted(found, key=lambda stretch: stretch.confidence)
+
+    def given_masks(self) -> dict[int, Mask]:
+        """The given masks as they count now, by frame."""
+        with self.lock:
+            return {frame: self.mask(frame) for frame in sorted(self.given)}
 
     @property
     def palette(self) -> bytes:
@@ -269,9 +279,13 @@ class Project:
             return change.frame
 
     def _stored(self, frame: int) -> Mask:
-        for part, frames in (("given", self.given), ("masks", self._basis)):
-            if frame in frames:
-                return read_index_map(self._path(part, frame))
+        if frame in self.given:
+            return read_index_map(self._path("given", frame), as_stored=True)
+        if frame in self._fresh:
+            return self._fresh[frame]
+        path = self._path("masks", frame)
+        if path.exists():
+            return read_index_map(path, as_stored=True)
         return np.zeros((self.info.height, self.info.width), np.uint8)
 
     def _path(self, part: str, frame: int) -> Path:
@@ -289,14 +303,3 @@ class Project:
 def checksum(mask: Mask) -> str:
     """What `Project.version` says of a mask."""
     return f"{zlib.crc32(mask.tobytes()):08x}"
-
-
-def _runs(basis: dict[int, str]) -> list[list[Any]]:
-    """Frames in order as [first, last, basis] of equal neighbours."""
-    runs: list[list[Any]] = []
-    for frame in sorted(basis):
-        if runs and runs[-1][1] == frame - 1 and runs[-1][2] == basis[frame]:
-            runs[-1][1] = frame
-        else:
-            runs.append([frame, frame, basis[frame]])
-    return runs

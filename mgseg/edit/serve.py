@@ -12,7 +12,8 @@ from mgseg.edit.events import Events
 from mgseg.edit.server import make_app
 from mgseg.edit.worker import Worker
 from mgseg.errors import InputError, MgsegError
-from mgseg.segment.segmenter import Segmenter
+from mgseg.network import Network
+from mgseg.segment.options import SegmenterOptions
 
 
 def serve(
@@ -21,7 +22,8 @@ def serve(
     host: str,
     port: int,
     browser: bool,
-    make_segmenter: Callable[[], Segmenter],
+    network: Network,
+    options: SegmenterOptions,
     announce: Callable[[str], None],
 ) -> None:
     """Serve the page until Ctrl-C.
@@ -32,7 +34,8 @@ def serve(
         host: address to listen on.
         port: 0 for any free one.
         browser: open the page.
-        make_segmenter: makes the Segmenter when it is first needed.
+        network: what segments; its weights are loaded when they are first needed.
+        options: of the segmenter.
         announce: called with the page's address once it answers.
 
     Raises:
@@ -53,7 +56,7 @@ def serve(
         number = listener.getsockname()[1]
         names = {host, "localhost", "127.0.0.1"} if host in ("127.0.0.1", "localhost") else {host}
         hosts = [f"{f'[{name}]' if ':' in name else name}:{number}" for name in names]
-        app = make_app(clips, Worker(make_segmenter, events.publish), events, token, hosts)
+        app = make_app(clips, Worker(network, options, events.publish), events, token, hosts)
         config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=2, server_header=False)
         address = f"http://{hosts[0] if host not in ('127.0.0.1', 'localhost') else f'127.0.0.1:{number}'}/{token}/"
         server = uvicorn.Server(config)

@@ -2,50 +2,68 @@
 
 import queue
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mgseg.edit.frames import FrameStore
-from mgseg.edit.plan import Stretch
 from mgseg.edit.project import Project
-from mgseg.errors import InputError, MgsegError
-from mgseg.files.masks import object_ids
-from mgseg.files.threads import read_ahead
-from mgseg.files.video import Frame, read_backward, read_frames
-from mgseg.segment.segmenter import Segmenter
+from mgseg.errors import InputError, MgsegError, OutputError
+from mgseg.network import Network
+from mgseg.outputs.table import Outputs
+from mgseg.segment.clip import SegmentResult, segment_clip
+from mgseg.segment.mask_sources import MaskSources
+from mgseg.segment.options import SegmenterOptions
+from mgseg.segment.run import Span
 
 Notify = Callable[[str, dict[str, Any]], None]
-_SAVE_EVERY = 5.0  # seconds between two savings of the project during a run
+Direction = Literal["both", "forward", "backward"]
+DIRECTIONS: tuple[Direction, ...] = ("both", "forward", "backward")
 
 
 @dataclass(frozen=True)
 class Job:
-    """What one press of "run" asks for."""
+    """What one press of "run" asks for.
+
+    Attributes:
+        clip_id, project, store: of the clip.
+        direction: which way to go from the given masks.
+        up_to: a frame: stop at the next given mask behind it. None: go to the clip's ends.
+    """
 
     clip_id: str
     project: Project
     store: FrameStore
-    stretches: list[Stretch]
+    direction: Direction = "both"
+    up_to: int | None = None
+
+    def span(self) -> Span:
+        """Which frames are segmented."""
+        given = sorted(self.project.given)
+        if self.direction == "backward":
+            return Span(0, given[0] + 1, both_ways=True)
+        later = [frame for frame in given if self.up_to is not None and frame > self.up_to]
+        return Span(0, later[0] + 1 if later else None, both_ways=self.direction == "both")
 
 
 class Worker:
-    """Segments what it is asked for, one job after another.
+    """Runs `segment_clip` on a project's given masks, one job after another.
+
+    Masks whose given masks did not change are kept, as with `mgseg segment --resume`.
 
     Args:
-        make_segmenter: makes the Segmenter, at the first job; loading weights takes seconds.
-        notify: called from the worker's thread with a clip's id and what happened:
-            {"type": "mask", "frame", "version", "confidence"} or
-            {"type": "run", "state": "running" | "done" | "stopped" | "failed", "done", "total", "error", "hint"}.
+        network: what segments; its weights are loaded at the first job.
+        options: of the segmenter.
+        notify: called from the worker's thread with a clip's id and what happened: {"type": "mask", "frame"} or
+            {"type": "run", "done", "total", "state": "running" | "done" | "stopped" | "failed"} with "made", the number
+            of masks that were not kept, or "error" and "hint".
     """
 
-    def __init__(self, make_segmenter: Callable[[], Segmenter], notify: Notify) -> None:
-        self._make, self._notify = make_segmenter, notify
-        self._segmenter: Segmenter | None = None
+    def __init__(self, network: Network, options: SegmenterOptions, notify: Notify) -> None:
+        self._network, self._options, self._notify = network, options, notify
         self._jobs: queue.Queue[Job | None] = queue.Queue()
         self._stop = threading.Event()
         self.running: str | None = None  # id of the clip
@@ -53,7 +71,13 @@ class Worker:
         self._thread.start()
 
     def submit(self, job: Job) -> None:
-        """Start a job; one that runs is stopped first."""
+        """Start a job; one that runs is stopped first.
+
+        Raises:
+            InputError: there is no given mask.
+        """
+        if not job.project.given:
+            raise InputError("there is no mask to start from", "paint an object on any frame first")
         self.stop()
         self._jobs.put(job)
 
@@ -74,82 +98,60 @@ class Worker:
                 continue  # a newer one waits
             self._stop.clear()
             self.running = job.clip_id
-            try:
-                self._run(job)
-            finally:
-                job.project.save()
-                self.running = None
+            end = self._run(job)
+            job.project.settle()
+            self.running = None
+            self._notify(job.clip_id, end)
 
-    def _run(self, job: Job) -> None:
-        todo = [s for s in job.stretches if not _is_done(job.project, s)]
-        total, done, saved = sum(len(s.frames) for s in todo), 0, time.monotonic()
-        report = {"type": "run", "done": 0, "total": total}
-        self._notify(job.clip_id, report | {"state": "running"})
+    def _run(self, job: Job) -> dict[str, Any]:
+        """Do a job; returns how it ended."""
+        counts = {"done": 0, "total": 0}
+
+        def take(frame: int, mask: NDArray[np.uint8]) -> None:
+            job.project.take(frame, mask)
+            self._notify(job.clip_id, {"type": "mask", "frame": frame})
+
+        def progress(done: int, total: int | None) -> None:
+            counts.update(done=done, total=total or job.store.num_frames)
+            self._notify(job.clip_id, {"type": "run", "state": "running", **counts})
+            if self._stop.is_set():
+                raise KeyboardInterrupt  # as Ctrl-C ends `mgseg segment`: what is finished stays
+
         try:
-            for stretch in todo:
-                for _ in self._segment(job, stretch):
-                    done += 1
-                    self._notify(job.clip_id, report | {"state": "running", "done": done})
-                    if time.monotonic() - saved > _SAVE_EVERY:
-                        job.project.save()
-                        saved = time.monotonic()
-                    if self._stop.is_set():
-                        self._notify(job.clip_id, report | {"state": "stopped", "done": done})
-                        return
+            result = self._segment(job, take, progress)
+        except KeyboardInterrupt:
+            return {"type": "run", "state": "stopped", **counts}
         except MgsegError as error:
-            problem = {"error": str(error), "hint": error.hint}
-            self._notify(job.clip_id, report | problem | {"state": "failed", "done": done})
-            return
-        self._notify(job.clip_id, report | {"state": "done", "done": done})
+            return {"type": "run", "state": "failed", **counts, "error": str(error), "hint": error.hint}
+        made = result.num_frames - result.num_found
+        if result.problem:
+            problem = {"error": str(result.problem), "hint": result.problem.hint}
+            return {"type": "run", "state": "failed", **counts, **problem}
+        return {"type": "run", "state": "done", **counts, "made": made}
 
-    def _segment(self, job: Job, stretch: Stretch) -> Iterator[int]:
-        """Segment a stretch, frame by frame; masks that an interrupted run made from the same given masks are kept."""
-        project, basis = job.project, basis_of(job.project, stretch)
-        given = project.mask(stretch.origin)
-        if not object_ids(given):
-            for number in stretch.frames:
-                self._keep(job, number, np.zeros_like(given), basis)
-                yield number
-            return
-        if self._segmenter is None:
-            self._segmenter = self._make()
-        segmenter = self._segmenter
-        segmenter.start(job.store.image(stretch.origin), given)
-        frames = read_ahead(_frames(job, stretch))
+    def _segment(
+        self, job: Job, take: Callable[[int, NDArray[np.uint8]], None], progress: Callable[[int, int | None], None]
+    ) -> SegmentResult:
+        span = job.span()
+        masks: dict[int | None, MaskSources] = {
+            frame: mask for frame, mask in job.project.given_masks().items() if span.end is None or frame < span.end
+        }
+
+        def run(outputs: Outputs) -> SegmentResult:
+            return segment_clip(
+                job.store.info.path,
+                masks,
+                outputs,
+                self._network,
+                span=span,
+                options=self._options,
+                zero_is_background=True,
+                on_mask=take,
+                progress=progress,
+            )
+
+        folder = job.project.folder / "masks"
         try:
-            for frame in frames:
-                known = project.predicted(frame.index, basis)
-                if known is None:
-                    self._keep(job, frame.index, segmenter.step(frame.image), basis)
-                else:
-                    segmenter.recall(frame.image, known)
-                yield frame.index
-        finally:
-            frames.close()
-
-    def _keep(self, job: Job, number: int, mask: NDArray[np.uint8], basis: str) -> None:
-        job.project.predict(number, mask, basis)
-        self._notify(job.clip_id, {"type": "mask", "frame": number})
-
-
-def basis_of(project: Project, stretch: Stretch) -> str:
-    """Name the given masks that decide a stretch; equal names mean equal masks."""
-    return f"{project.given_hash(stretch.origin)} {project.given_hash(stretch.other)}"
-
-
-def _is_done(project: Project, stretch: Stretch) -> bool:
-    basis = basis_of(project, stretch)
-    return all(project.is_predicted(number, basis) for number in stretch.frames)
-
-
-def _frames(job: Job, stretch: Stretch) -> Iterator[Frame]:
-    clip = job.store.info.path
-    if stretch.step < 0:
-        return read_backward(clip, stretch.last, stretch.origin)
-    return read_frames(clip, stretch.origin + 1, stretch.last + 1)
-
-
-def check_runnable(given: set[int]) -> None:
-    """Refuse a run without a given mask."""
-    if not given:
-        raise InputError("there is no mask to start from", "paint an object on any frame first")
+            return run(Outputs(masks=folder, resume=True))
+        except OutputError:  # those there were made in another way, by other weights for instance
+            return run(Outputs(masks=folder, overwrite=True))

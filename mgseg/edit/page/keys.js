@@ -20,7 +20,7 @@ export function makeKeys({ run, stop, play, undo, redo, cycleView, openExport })
     ]],
     ["Run", [
       ["Enter", "Enter", "run: masks both ways from the given ones", () => isDrawing() ? closePolygon() : run({ direction: "both" })],
-      ["Shift+Enter", "Shift Enter", "run only up to the next given masks", () => run({ direction: "both", gap: model.frame })],
+      ["Shift+Enter", "Shift Enter", "run only up to the next given mask", () => run({ direction: "both", up_to: model.frame })],
       ["Escape", "Esc", "stop; cancel a polygon", () => isDrawing() ? cancel() : stop()],
     ]],
     ["Masks", [

@@ -63,13 +63,14 @@ function cycleView() {
   emit("tool");
 }
 
+let refreshed = 0; // when the state was last loaded during a run
+
 function hear(event) {
   if (event.type === "lost") return say("the server does not answer; it is asked again", true);
   if (event.type === "mask") {
     forgetMasks(event.frame);
     const { state } = model;
     if (!state.predicted.includes(event.frame)) state.predicted.push(event.frame);
-    if (event.confidence) state.confidence[event.frame] = event.confidence;
     if (event.frame === model.frame && !state.given.includes(event.frame)) reshow(); else emit("state");
     return;
   }
@@ -83,7 +84,8 @@ function hear(event) {
   if (event.type === "run") {
     model.run = event.state === "running" ? event : null;
     showRun(event);
-    if (event.state !== "running") refresh();
+    if (event.state !== "running") { forgetMasks(); refresh().then(reshow); }
+    else if (performance.now() - refreshed > 3000) { refreshed = performance.now(); refresh(); }
     return;
   }
   forgetMasks();
@@ -97,7 +99,7 @@ function showRun(event) {
   byId("progress").value = event.done;
   byId("stop").disabled = !running;
   if (running) say(event.total ? `${event.done} of ${event.total} frames` : "");
-  if (event.state === "done") say(event.total ? `done: ${event.done} frames` : "nothing to do: all masks are up to date");
+  if (event.state === "done") say(event.made ? `done: ${event.made} frames` : "nothing to do: all masks are up to date");
   if (event.state === "stopped") say(`stopped after ${event.done} of ${event.total} frames; Enter goes on`);
   if (event.state === "failed") say(event.error + (event.hint ? `: ${event.hint}` : ""), true);
 }
@@ -117,7 +119,7 @@ byId("run").addEventListener("click", () => run({ direction: "both" }));
 for (const button of document.querySelectorAll("[data-run]")) {
   button.addEventListener("click", () => {
     button.closest("details").open = false;
-    run(button.dataset.run === "gap" ? { direction: "both", gap: model.frame } : { direction: button.dataset.run });
+    run(button.dataset.run === "gap" ? { direction: "both", up_to: model.frame } : { direction: button.dataset.run });
   });
 }
 byId("stop").addEventListener("click", stop);

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from mgseg.errors import InputError
-from mgseg.files.mask_forms import DAVIS_PALETTE, VOID, MaskFile, interpret
-from mgseg.files.masks import object_ids
+from mgseg.files.mask_forms import MaskFile, interpret
+from mgseg.files.masks import DAVIS_PALETTE, VOID, object_ids
 
 U8 = NDArray[np.uint8]
 SHADES = 40  # of each channel, so that no two colours of a test are alike

@@ -20,13 +20,20 @@ from mgseg.files.flatness import (
     main_colours,
     nearest_colours,
 )
+from mgseg.files.palettes import (
+    BLACK,
+    DAVIS_PALETTE,
+    GREY_PALETTE,
+    HIGHEST_COUNTED,
+    VOID,
+    WHITE,
+    entry,
+    id_palette,
+    is_void,
+)
 
-VOID = 255
-WHITE = b"\xff\xff\xff"
-_BLACK = b"\0\0\0"
 _FEW_SPECKS = 8  # so many specks do occur in hand-made datasets, which are indexed
 _FEW_GREYS = 16  # more grey values than this are a soft edge or JPEG, and cleaned by brightness
-_HIGHEST_COUNTED = 63  # programs count objects from 1; greys painted to be seen are brighter
 _SHADES = 8  # painted greys that differ by less are one, with noise
 _MIDDLE_GREYS = range(96, 161)  # "unknown" in a trimap
 _CLEAN_HINT = "--clean-mask gives each stray pixel to the object beside it; or save the mask without smooth edges"
@@ -40,19 +47,6 @@ class _NotFlatError(InputError):
 
 class _PhotoError(InputError):
     """A photo."""
-
-
-def _davis_palette() -> bytes:
-    """The colours of PASCAL VOC and DAVIS: the bits of an id, spread over the high bits of R, G and B."""
-    colours = np.zeros((256, 3), np.uint8)
-    ids = np.arange(256)
-    for bit in range(8):
-        colours |= ((ids[:, None] >> (3 * bit + np.arange(3)) & 1) << (7 - bit)).astype(np.uint8)
-    return colours.tobytes()
-
-
-DAVIS_PALETTE = _davis_palette()
-_GREY_PALETTE = bytes(value for value in range(256) for _ in range(3))
 
 
 @dataclass(frozen=True)
@@ -73,7 +67,7 @@ class MaskFile:
 
     def colour_of(self, object_id: int) -> bytes:
         """The colour, or grey, that an object has in the file."""
-        return WHITE if self.is_white else _entry(self.palette or _GREY_PALETTE, object_id)
+        return WHITE if self.is_white else entry(self.palette or GREY_PALETTE, object_id)
 
 
 def interpret(path: Path, picture: Image.Image, *, clean: bool) -> MaskFile:
@@ -101,28 +95,6 @@ def interpret(path: Path, picture: Image.Image, *, clean: bool) -> MaskFile:
     return _from_colours(path, rgb, clean) if opaque.all() else _from_cut_out(path, rgb, opaque, clean)
 
 
-def id_palette(picture: Image.Image) -> bytes | None:
-    """The palette of an indexed picture, 768 bytes, if the indices are ids; None if only the colours have a meaning.
-
-    Indices are ids where the colours are those of DAVIS, and where index 0 is black. Where it is not, a black or white
-    index elsewhere tells that the order is that of a program which counted colours. So does a cube of colours, as GIF
-    and ffmpeg's pal8 have it, and white as index 255 beside high indices. A grey ramp is a grey picture.
-    """
-    colours = bytes(picture.getpalette("RGB") or [])
-    palette = colours + DAVIS_PALETTE[len(colours) :]
-    used = [index for index, count in enumerate(picture.histogram()) if count]
-    of_used = {index: _entry(palette, index) for index in used}
-    if all(of_used[index] == _entry(DAVIS_PALETTE, index) for index in used):
-        return palette
-    if all(of_used[index] == _entry(_GREY_PALETTE, index) for index in used) or _is_cube(colours):
-        return None
-    if of_used.get(0) != _BLACK and {_BLACK, WHITE} & {of_used[index] for index in used if index}:
-        return None
-    if min(of_used.get(VOID, _BLACK)) >= 248 and not _is_void(used):
-        return None
-    return palette
-
-
 def narrow(path: Path, wide: NDArray[np.generic]) -> Mask:
     """A mask of more than 8 bits as one of 8, if its values allow it.
 
@@ -148,10 +120,6 @@ def narrow(path: Path, wide: NDArray[np.generic]) -> Mask:
     raise InputError(f"the mask {path} has more than 8 bits a pixel and {found}", hint)
 
 
-def _entry(palette: bytes, index: int) -> bytes:
-    return palette[3 * index : 3 * index + 3]
-
-
 def _opaque(path: Path, picture: Image.Image) -> NDArray[np.bool_]:
     """Which pixels belong to the mask by their alpha, (H, W); all of them where there is none, or it is even."""
     if "A" in picture.getbands() or "transparency" in picture.info:
@@ -163,18 +131,6 @@ def _opaque(path: Path, picture: Image.Image) -> NDArray[np.bool_]:
             return np.ones_like(opaque)
         raise InputError(f"the mask {path} is transparent everywhere", "only what is opaque can be an object")
     return np.ones((picture.height, picture.width), bool)
-
-
-def _is_cube(colours: bytes) -> bool:
-    """Whether a palette of many colours takes each channel's values from a short list."""
-    table = np.frombuffer(colours, np.uint8).reshape(-1, 3)
-    return len(np.unique(table, axis=0)) > 64 and max(len(np.unique(channel)) for channel in table.T) <= 8
-
-
-def _is_void(values: Sequence[int]) -> bool:
-    """Whether 255 beside these values is void: they are ids that were counted from 1."""
-    others = [value for value in values if value not in (0, VOID)]
-    return bool(others) and max(others) <= _HIGHEST_COUNTED
 
 
 def _from_davis(path: Path, mask: Mask, clean: bool) -> MaskFile:
@@ -221,7 +177,7 @@ def _from_grey(path: Path, grey: Mask, clean: bool) -> MaskFile:
     if areas[VOID] and len(others) == 1 and _is_trimap(grey, others[0]):
         return MaskFile(np.select([grey == VOID, grey == others[0]], [1, VOID], 0).astype(np.uint8), is_white=True)
     blemishes = find_blemishes(grey, np.arange(256)[:, None], ignore=(0, VOID))
-    is_noisy = bool(areas[VOID]) and min(others) > _HIGHEST_COUNTED and min(np.diff([*others, VOID])) < _SHADES
+    is_noisy = bool(areas[VOID]) and min(others) > HIGHEST_COUNTED and min(np.diff([*others, VOID])) < _SHADES
     if len(others) + bool(areas[VOID]) == 1 or not (is_noisy or blemishes.no_objects.any() or is_gradient(grey)):
         return _from_flat_greys(path, grey, others)
     if not clean:
@@ -238,7 +194,7 @@ def _cleaned_grey(path: Path, grey: Mask, blemishes: Blemishes, *, is_few: bool)
     if (objects > 0).sum() <= 1 if is_few else len(colours) <= 2:
         peak = int(grey.max())
         marked = 2 * grey.astype(np.int16) >= peak
-        return MaskFile(marked * np.uint8(1 if peak > _HIGHEST_COUNTED else peak), is_white=peak > _HIGHEST_COUNTED)
+        return MaskFile(marked * np.uint8(1 if peak > HIGHEST_COUNTED else peak), is_white=peak > HIGHEST_COUNTED)
     if is_few:
         return _from_grey(path, fill(np.where(blemishes.no_objects[grey], np.int16(-1), grey)), clean=False)
     _check_is_no_photo(path, rgb, colours, len(np.unique(grey)))
@@ -254,9 +210,9 @@ def _check_is_no_photo(path: Path, rgb: Mask, colours: Mask, num_colours: int) -
 def _from_flat_greys(path: Path, grey: Mask, others: Sequence[int]) -> MaskFile:
     """Flat grey values: ids, 255 void beside low ones; or painted greys, white among them."""
     is_covered = bool((grey == 0).any()) or len(others) > 1
-    if not (grey == VOID).any() or (_is_void(others) and is_covered):
+    if not (grey == VOID).any() or (is_void(others) and is_covered):
         return MaskFile(grey)
-    if others and min(others) <= _HIGHEST_COUNTED:
+    if others and min(others) <= HIGHEST_COUNTED:
         values = f"{others[0]} to {others[-1]}"
         hint = "paint void as 0 and each object with a value from 1 to 254"
         raise InputError(f"the mask {path} has the grey values {values} and 255, which may be an object or void", hint)
@@ -320,7 +276,7 @@ def _by_main_colours(path: Path, rgb: Mask, colours: Mask) -> MaskFile:
 
 def _palette_of(colours: Mask) -> bytes:
     """A palette with these colours (N, 3) from id 1 on."""
-    return (_BLACK + colours.tobytes() + DAVIS_PALETTE[3 + 3 * len(colours) :])[:768]
+    return (BLACK + colours.tobytes() + DAVIS_PALETTE[3 + 3 * len(colours) :])[:768]
 
 
 def _not_clean(

@@ -13,12 +13,13 @@ import numpy as np
 from PIL import Image
 
 from mgseg.errors import InputError
-from mgseg.files.mask_forms import DAVIS_PALETTE as DAVIS_PALETTE  # these have their public place here
-from mgseg.files.mask_forms import VOID as VOID
-from mgseg.files.mask_forms import WHITE as WHITE
-from mgseg.files.mask_forms import Mask as Mask
+from mgseg.files.mask_forms import Mask as Mask  # these have their public place here
 from mgseg.files.mask_forms import MaskFile as MaskFile
-from mgseg.files.mask_forms import id_palette, interpret, narrow
+from mgseg.files.mask_forms import interpret, narrow
+from mgseg.files.palettes import DAVIS_PALETTE as DAVIS_PALETTE
+from mgseg.files.palettes import VOID as VOID
+from mgseg.files.palettes import WHITE as WHITE
+from mgseg.files.palettes import id_palette
 from mgseg.files.pictures import (
     CONFIDENCE_NOTE,
     SETTINGS_NOTE,

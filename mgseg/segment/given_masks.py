@@ -1,7 +1,7 @@
 """The masks a user gives for a clip: which frame each belongs to, checked before anything is computed."""
 
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -13,9 +13,9 @@ from mgseg.errors import InputError
 from mgseg.files.grabcut import find_opencv
 from mgseg.files.mask_video import VIDEOS
 from mgseg.files.masks import VOID, as_index_map, fit_mask, object_ids, read_mask
-from mgseg.files.pictures import PICTURES
 from mgseg.files.video import ClipInfo
 from mgseg.segment.drawn_shapes import draw_shapes, needs_frame
+from mgseg.segment.mask_checks import Part, check_apart, check_frame, check_place, listed
 from mgseg.segment.mask_parts import (
     ARRAYS,
     Labels,
@@ -30,7 +30,6 @@ from mgseg.segment.object_numbers import ObjectNumbers
 from mgseg.segment.video_masks import VideoMasks
 
 Mask = NDArray[np.uint8]
-Part = Mask | FileSource | Labels | Shape
 
 
 class GivenMasks:
@@ -80,14 +79,14 @@ class GivenMasks:
         self._video: VideoMasks | None = None
         self._mask_from = mask_from
         self.paths: list[Path] = []  # files that are read
-        for frame, source in _listed(masks):
+        for frame, source in listed(masks):
             self._add(frame, source)
             if not isinstance(source, np.ndarray):
                 self.arguments.append(str(source) if frame is None else f"{frame}={source}")
         if isinstance(start, int) and None in self._parts:
             self._parts[start] = self._parts.pop(None) + self._parts.get(start, [])
         for number in sorted(self._parts, key=lambda key: key or 0):
-            _check_frame(number, self._parts[number], info, start, end)
+            check_frame(number, self._parts[number], info, start, end)
             self._check(number)
         if mask_from is not None and not any(path.suffix.lower() in VIDEOS for path in self.paths):
             raise InputError("a frame of the mask is asked for, but no mask is a video", "leave --mask-from out")
@@ -160,7 +159,7 @@ class GivenMasks:
         if number in self._parts:
             self._unused.discard(number)
             other = self._with_shapes(number, self._joined(number), image)
-            _check_apart(mask, other, number, "another mask")
+            check_apart(mask, other, number, "another mask")
             mask = np.where(other > 0, other, mask)
         self._has_begun |= bool(object_ids(mask))
         return mask if self._has_begun else None
@@ -197,7 +196,7 @@ class GivenMasks:
         else:
             if isinstance(source, FileSource):
                 self.paths.append(source.path)
-                _check_place(source.path, self._info)
+                check_place(source.path, self._info)
             self._parts.setdefault(number, []).append(source)
 
     def _check(self, number: int | None) -> None:
@@ -242,7 +241,7 @@ class GivenMasks:
         drawn = draw_shapes(numbered, mask, image)
         for object_id, shape in numbered:
             if shape.kind == "poly" and not needs_frame([s for i, s in numbered if i == object_id]):
-                _check_apart(mask, np.where(drawn == object_id, drawn, np.uint8(0)), number, str(shape))
+                check_apart(mask, np.where(drawn == object_id, drawn, np.uint8(0)), number, str(shape))
         return np.where((mask > 0) & (mask != VOID), mask, drawn)
 
     def _joined(self, number: int | None) -> Mask:
@@ -253,7 +252,7 @@ class GivenMasks:
             if isinstance(part, Shape):
                 continue
             mask = self._read(part, object_ids(result), may_be_empty=several)
-            _check_apart(result, mask, number, str(part) if isinstance(part, FileSource) else "another mask")
+            check_apart(result, mask, number, str(part) if isinstance(part, FileSource) else "another mask")
             result = np.where((result == 0) | (result == VOID) & (mask > 0), mask, result)
         return result
 
@@ -274,43 +273,3 @@ class GivenMasks:
     def _fit(self, mask: Mask, name: str) -> Mask:
         aspect, turned_by = self._info.pixel_aspect, self._turned_by
         return fit_mask(mask, name, self._size, resize=self._resize, pixel_aspect=aspect, turned_by=turned_by)
-
-
-def _listed(masks: MaskSources | Mapping[int | None, MaskSources]) -> Iterator[tuple[int | None, MaskSource]]:
-    by_frame = masks if isinstance(masks, Mapping) else {None: masks}
-    for number, sources in by_frame.items():
-        if isinstance(sources, str | Path | np.ndarray | FileSource | Shape):
-            yield number, sources
-        else:
-            yield from ((number, source) for source in sources)
-
-
-def _check_apart(first: Mask, second: Mask, number: int | None, name: str) -> None:
-    """Refuse a mask that puts an object where another mask of its frame has another one."""
-    both = (first > 0) & (second > 0) & (first != VOID) & (second != VOID) & (first != second)
-    if both.any():
-        y, x = np.argwhere(both)[0]
-        frame = "the first frame" if number is None else f"frame {number}"
-        found = f"objects {first[y, x]} and {second[y, x]} overlap on {both.sum()} pixels"
-        raise InputError(f"{found} of {frame}, by {name}", "take the pixels out of one of the masks")
-
-
-def _check_place(path: Path, info: ClipInfo) -> None:
-    """Refuse a mask that would be taken for a frame of the clip."""
-    if path.suffix.lower() in PICTURES and path.resolve().parent == info.path.resolve():
-        taken = f"the mask {path} lies among the frames of {info.path}, and would be taken for one"
-        raise InputError(taken, "move it to another folder")
-
-
-def _check_frame(
-    number: int | None, parts: Sequence[Part], info: ClipInfo, start: int | Fraction, end: int | Fraction | None
-) -> None:
-    if number is None:
-        return
-    source = parts[0].source if isinstance(parts[0], Labels) else parts[0]
-    name = "the mask" if isinstance(source, np.ndarray) else f"the mask {source}"
-    if info.is_counted and info.num_frames and number >= info.num_frames:
-        held = f"the clip's frames are 0 to {info.num_frames - 1}"
-        raise InputError(f"{name} is for frame {number}, but {held}")
-    if (isinstance(start, int) and number < start) or (isinstance(end, int) and number >= end):
-        raise InputError(f"{name} is for frame {number}, outside of --start and --end")

@@ -295,14 +295,16 @@ def test_a_box_cuts_out_an_object(page: Page, clip: MadeClip) -> None:
 def test_an_export_writes_what_the_command_line_has(page: Page, clip: MadeClip, tmp_path: Path) -> None:
     page.put(4, (clip.masks[4] == 1).astype(np.uint8))
     page.run()
-    wanted = {"outputs": {"masks": "masks", "overlay": "overlay.mp4", "cut_outs": "cut_outs"}}
+    files = ("masks", "overlay.mp4", "matte.mov", "cut_outs", "each_object", "coco.json", "boxes.csv", "cvat.zip")
+    wanted = {"outputs": {name.split(".")[0]: name for name in files}}
     command = page.post("c/0/command", wanted).json()["command"]
     assert command.startswith("mgseg segment ")
     assert "--zero-is-background" in command
+    assert "--names '1=object 1'" in command
     assert page.post("c/0/export", wanted).status_code == 200
     deadline = time.monotonic() + 60
     folder = tmp_path / "shapes.mp4.mgseg" / "export"
-    while not (folder / "overlay.mp4").exists():
+    while not all((folder / name).exists() for name in files):
         assert time.monotonic() < deadline
         time.sleep(0.02)
     assert len(list((folder / "masks").glob("*.png"))) == len(list((folder / "cut_outs").glob("*.png"))) == 8

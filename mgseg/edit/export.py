@@ -18,9 +18,16 @@ from mgseg.outputs.writer import Segmented, Target
 CHOICES: dict[str, tuple[str, ...]] = {
     "masks": ("masks",),
     "overlay": ("overlay.mp4", "overlay.webm", "overlay.gif", "overlay.webp"),
+    "matte": ("matte.mov", "matte.webm", "matte.mkv"),
     "cut_outs": ("cut_outs",),
+    "each_object": ("each_object",),
+    "coco": ("coco.json",),
+    "yolo": ("yolo",),
+    "labelme": ("labelme",),
+    "cvat": ("cvat.xml", "cvat.zip"),
+    "boxes": ("boxes.csv",),
 }
-Notify = Callable[[dict[str, Any]], None]
+ANNOTATIONS = ("coco", "yolo", "labelme", "cvat", "boxes")
 
 
 def choose_outputs(clip: OpenClip, wanted: dict[str, Any]) -> Outputs:
@@ -34,7 +41,8 @@ def choose_outputs(clip: OpenClip, wanted: dict[str, Any]) -> Outputs:
             raise InputError(f"there is no export {name!r} as {file!r}")
     if not wanted:
         raise InputError("nothing is asked for", "choose at least one result")
-    return Outputs(**{name: clip.project.folder / "export" / file for name, file in wanted.items()}, overwrite=True)
+    places = {name: clip.project.folder / "export" / file for name, file in wanted.items()}
+    return Outputs(**places, object_names=_names(clip), overwrite=True)
 
 
 def command_line(clip: OpenClip, outputs: Outputs) -> str:
@@ -45,7 +53,13 @@ def command_line(clip: OpenClip, outputs: Outputs) -> str:
     words += ["--output", str(places.pop("masks"))] if "masks" in places else ["--no-masks"]
     for name, place in places.items():
         words += [f"--{name.replace('_', '-')}", str(place)]
+    if any(outputs.places[name] for name in ANNOTATIONS):
+        words += ["--names", ",".join(f"{number}={name}" for number, name in _names(clip).items())]
     return shlex.join(words)
+
+
+def _names(clip: OpenClip) -> dict[int, str]:
+    return {item.id: item.name.replace(",", " ") for item in clip.project.objects.values() if not item.deleted}
 
 
 class Exporter:
@@ -69,7 +83,14 @@ class Exporter:
         if not self._busy.acquire(blocking=False):
             raise InputError("an export runs already", "wait for its end")
         try:
-            results = Results(outputs, Target(clip.info, clip.project.palette, clip.store.num_frames))
+            target = Target(
+                clip.info,
+                clip.project.palette,
+                clip.store.num_frames,
+                object_ids=tuple(_names(clip)),
+                names=outputs.object_names,
+            )
+            results = Results(outputs, target)
             results.check(clip.info.path)
             report = {"type": "export", "total": clip.store.num_frames, "folder": str(clip.project.folder / "export")}
             thread = threading.Thread(target=self._run, args=(clip_id, clip, results, report), name="export")
@@ -98,5 +119,5 @@ class Exporter:
 def _with_mask(clip: OpenClip, frame: Frame) -> Segmented:
     """A frame with its mask, and with hard scores for outputs that want them: a painted mask has no soft ones."""
     mask = clip.project.mask(frame.index)
-    ids = [item.id for item in clip.project.objects.values() if not item.deleted]
-    return Segmented(frame, mask, {number: (mask == number).astype(np.float32) for number in ids})
+    scores = {number: (mask == number).astype(np.float32) for number in _names(clip)}
+    return Segmented(frame, mask, scores, confidence=clip.project.confidence().get(frame.index))

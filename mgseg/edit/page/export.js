@@ -7,7 +7,14 @@ const dialog = document.getElementById("export-dialog");
 const CHOICES = [
   ["masks", "Masks", "indexed PNGs, one a frame, 0 is background", ["masks"]],
   ["overlay", "Overlay", "the clip with coloured objects", ["overlay.mp4", "overlay.webm", "overlay.gif", "overlay.webp"]],
+  ["matte", "Matte", "the clip with an alpha channel, for an editor", ["matte.mov", "matte.webm", "matte.mkv"]],
   ["cut_outs", "Cut-outs", "PNGs of the objects on transparent ground", ["cut_outs"]],
+  ["each_object", "Each object", "black and white PNGs, a folder for each object", ["each_object"]],
+  ["coco", "COCO", "annotations with run lengths", ["coco.json"]],
+  ["yolo", "YOLO", "segmentation labels and pictures", ["yolo"]],
+  ["labelme", "labelme", "JSON files and pictures", ["labelme"]],
+  ["cvat", "CVAT", "tracks (.xml) or masks (.zip)", ["cvat.xml", "cvat.zip"]],
+  ["boxes", "Boxes", "a table of boxes, areas and confidence", ["boxes.csv"]],
 ];
 
 function element(name, values = {}, ...children) {
@@ -38,7 +45,7 @@ const choices = element("div", { className: "choices" }, ...CHOICES.map(([name, 
   return element("label", {}, box, element("span", {}, element("strong", { textContent: title }), ` – ${text} `), kind);
 }));
 
-dialog.append(element("h2", { textContent: "Export" }), choices,
+dialog.append(element("h2", { textContent: "Export", tabIndex: -1, autofocus: true }), choices,
   element("h3", { textContent: "The same from the command line" }), command, bar, message,
   element("div", { className: "end" }, close, start));
 close.addEventListener("click", () => dialog.close());

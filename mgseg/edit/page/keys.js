@@ -95,5 +95,5 @@ export function makeKeys({ run, stop, play, undo, redo, cycleView, openExport })
   close.addEventListener("click", () => dialog.close());
   const end = Object.assign(document.createElement("div"), { className: "end" });
   end.append(close);
-  dialog.replaceChildren(Object.assign(document.createElement("h2"), { textContent: "Keys" }), ...groups.flat(), end);
+  dialog.replaceChildren(Object.assign(document.createElement("h2"), { textContent: "Keys", tabIndex: -1, autofocus: true }), ...groups.flat(), end);
 }

@@ -50,7 +50,7 @@ MAY_IMPORT: dict[str, tuple[set[str], set[str]]] = {
         {"errors", "files.conversion", "files.encodings", "files.sound", "files.whole_file"},
         PICTURES | {"av", "imageio"},
     ),
-    "files/masks": ({"errors", "files.mask_forms", "files.palettes", "files.pictures"}, PICTURES),
+    "files/masks": ({"errors", "files.mask_forms", "files.names", "files.palettes", "files.pictures"}, PICTURES),
     "files/mask_video": ({"errors", "files.conversion", "files.decoding", "files.upright"}, {"numpy", "av"}),
     "files/mask_forms": ({"errors", "files.flatness", "files.palettes"}, PICTURES),
     "files/palettes": (set(), PICTURES),

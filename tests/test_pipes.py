@@ -125,6 +125,12 @@ def test_a_pipe_among_pictures_is_no_picture(make_clip: Maker, tmp_path: Path) -
     assert len(list(read_frames(folder))) == 2
 
 
+def test_a_mask_is_no_pipe(clip: Any, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "mask.png")  # nobody writes: reading would wait forever
+    with pytest.raises(InputError, match="can be read only once, but a mask is read again"):
+        segment_clip(clip.path, tmp_path / "mask.png")
+
+
 def test_the_masks_of_a_pipe_have_a_folder_with_a_name(tmp_path: Path) -> None:
     assert masks_folder(STDIN) == masks_folder(Path("/dev/stdin")) == Path("stdin_masks")
     os.mkfifo(tmp_path / "camera.ts")

@@ -16,6 +16,7 @@ from mgseg.errors import InputError
 from mgseg.files.mask_forms import Mask as Mask  # these have their public place here
 from mgseg.files.mask_forms import MaskFile as MaskFile
 from mgseg.files.mask_forms import interpret, narrow
+from mgseg.files.names import reads_once
 from mgseg.files.palettes import DAVIS_PALETTE as DAVIS_PALETTE
 from mgseg.files.palettes import VOID as VOID
 from mgseg.files.palettes import WHITE as WHITE
@@ -61,6 +62,9 @@ def read_mask(
         InputError: it cannot be read, is no mask, marks no object, or has another size or aspect.
     """
     path = Path(path)
+    if reads_once(path):
+        again = "a mask is read again when its frame comes"
+        raise InputError(f"the mask {path} can be read only once, but {again}", "save it to a file first")
     if not path.is_file():
         raise InputError(f"no such mask: {path}")
     picture = load_picture(path, "the mask")

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 import mgseg.files.video
-import mgseg.segment.clip
+import mgseg.segment.run
 from mgseg.errors import OutputError
 from mgseg.files.decoding import open_video
 from mgseg.files.masks import read_index_map
@@ -164,8 +164,8 @@ def test_the_same_bytes_come_out_whatever_the_threads(
             yield container, stream
 
     monkeypatch.setattr(mgseg.files.video, "open_video", threaded)
-    monkeypatch.setattr(mgseg.segment.clip, "read_ahead", partial(read_ahead, depth=depth))
-    monkeypatch.setattr(mgseg.segment.clip, "WriteBehind", partial(WriteBehind, depth=depth))
+    monkeypatch.setattr(mgseg.segment.run, "read_ahead", partial(read_ahead, depth=depth))
+    monkeypatch.setattr(mgseg.segment.run, "WriteBehind", partial(WriteBehind, depth=depth))
     run(Outputs(tmp_path / "b", cut_outs=tmp_path / "bc", scores=tmp_path / "bs"))
     for ours, theirs in (("a", "b"), ("ac", "bc"), ("as", "bs")):
         files = sorted(path for path in (tmp_path / ours).rglob("*.png"))

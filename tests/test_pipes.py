@@ -98,6 +98,16 @@ def test_a_part_of_a_pipe_is_segmented(stdin: Any, long: Any, tmp_path: Path, ti
     assert result.num_frames == 3
 
 
+def test_later_masks_of_a_pipe_count_from_their_frames_on_and_that_is_told(
+    stdin: Any, make_clip: Maker, tmp_path: Path, tiny_network: Any
+) -> None:
+    made = make_clip(tmp_path / "a.ts")
+    stdin(made.path.read_bytes())
+    result = segment_clip("-", {0: made.masks[0], 5: made.masks[5]}, Outputs(tmp_path / "masks"), tiny_network)
+    assert result.num_frames == 8
+    assert [("later masks" in text) for text in result.warnings] == [True]
+
+
 def test_what_needs_a_second_pass_is_refused_before_anything_is_read(tmp_path: Path, clip: Any) -> None:
     os.mkfifo(tmp_path / "pipe")  # nobody writes: reading would wait forever
     with pytest.raises(InputError, match=r"pipe can be read only once, and going both ways"):

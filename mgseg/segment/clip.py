@@ -129,6 +129,8 @@ def segment_clip(
         )
         cut_to = _folder_of_cuts(outputs) if given.cut_out else None
         warnings = [f"{clip} is HDR: its frames are tone-mapped to BT.709, also in results"] if info.is_hdr else []
+        if info.reads_once and len(plan_stretches(given, split=True)) > 1:
+            warnings.append(f"later masks count from their frames on only: {in_words(clip)} can be read only once")
         target = Target(
             info,
             given.palette or DAVIS_PALETTE,

@@ -148,9 +148,10 @@ def test_pictures_hold_alpha_in_8_bits_or_alone_in_16_or_as_floats(run: Any, cli
 
 
 def test_a_folder_that_exists_is_one_whatever_its_name(run: Any, clip: Any, tmp_path: Path) -> None:
-    (tmp_path / "shot.v2").mkdir()
-    run(clip, Outputs(matte=tmp_path / "shot.v2"), span=Span(end=1))
-    assert [path.name for path in (tmp_path / "shot.v2").iterdir()] == ["00000.png"]
+    for name in ("shot.v2", "shot.mov"):
+        (tmp_path / name).mkdir()
+        run(clip, Outputs(matte=tmp_path / name), span=Span(end=1))
+        assert [path.name for path in (tmp_path / name).iterdir()] == ["00000.png"]
 
 
 @needs_ffmpeg

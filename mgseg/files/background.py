@@ -14,7 +14,7 @@ U8 = NDArray[np.uint8]
 
 BLUR = "blur"
 _SHRINK = 8  # a blur is computed at an eighth of the size
-_BLUR_RADIUS = 20  # of the boxes, as a part of the shorter side
+_BLUR_RADIUS = 24  # of the boxes, as a part of the shorter side
 
 
 class Background:

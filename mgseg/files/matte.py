@@ -62,10 +62,10 @@ class Alpha:
         Returns:
             float32 (H, W) in [0, 1].
         """
-        shown = [score for object_id, score in scores.items() if self.objects is None or object_id in self.objects]
         alpha = np.zeros(frame.shape[:2], np.float32)
-        for score in shown:
-            alpha += score
+        for object_id in scores:
+            if self.objects is None or object_id in self.objects:
+                alpha += scores[object_id]  # looked up one by one, for each is computed only then
         box = bounding_box(alpha > _NOTHING, round(_MARGIN * scale))
         if box is not None:
             followed = np.zeros_like(alpha)

@@ -67,7 +67,7 @@ class MatteWriter(OutputWriter):
         self.is_folder = bool(self._names) or not kind or path.is_dir()
         self.in_order = not self.is_folder
         self.suffix = self._names.suffix if self._names else ".png"
-        encoding = self.matte.encodings.get(kind)
+        encoding = None if self.is_folder else self.matte.encodings.get(kind)
         self._video = self._exits.enter_context(ClipVideo(path, target, encoding)) if encoding else None
         self._background: Background | None = None
 

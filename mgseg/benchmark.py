@@ -119,7 +119,7 @@ def run_benchmark(network: Network, options: BenchOptions) -> dict[str, Any]:
 def _plain_model(network: Network) -> MotionGuidedSTM:
     """Load the network as it was trained, in float32, on the device."""
     if network.path is None:
-        raise InputError("the benchmark loads its network from a file, and this one was built in memory")
+        raise InputError("the benchmark needs a network that was loaded from a file; this one was built in memory")
     return load_network(network.path).to(network.device)
 
 

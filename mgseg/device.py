@@ -40,12 +40,12 @@ def find_device(name: str = "auto") -> torch.device:
     if device.type == "cuda":
         count = torch.cuda.device_count() if torch.cuda.is_available() else 0
         if (device.index or 0) >= count:
-            hint = "--device cpu works everywhere; a CUDA device needs a driver and a torch built for it"
+            hint = "use --device cpu, or install an NVIDIA driver and a torch build with CUDA"
             raise DeviceError(f"{name} was asked for, but torch finds {count or 'no'} CUDA device(s)", hint)
         torch.backends.cudnn.allow_tf32 = False
     elif device.type == "mps":
         if not torch.backends.mps.is_available():
-            raise DeviceError("mps was asked for, but torch finds no Apple GPU", "--device cpu works everywhere")
+            raise DeviceError("mps was asked for, but torch finds no Apple GPU", "use --device cpu")
     elif device.type != "cpu":
         raise DeviceError(f"the device {name} is not supported", "devices are auto, cpu, cuda, cuda:N and mps")
     return device
@@ -62,7 +62,7 @@ def find_precision(name: str, device: torch.device) -> str:
     if name not in PRECISIONS:
         raise DeviceError(f"unknown precision {name!r}", f"precisions are auto, {', '.join(PRECISIONS)}")
     if name == INT8 and not (device.type == "cpu" and has_int8()):
-        hint = "--precision auto suits every device"
+        hint = "use --precision auto"
         raise DeviceError(f"int8 needs an x86 CPU with VNNI and does not run on this {device.type}", hint)
     return name
 

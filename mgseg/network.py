@@ -64,7 +64,7 @@ class Network:
         place = find_device(str(model.mean.device))
         arithmetic = find_precision(precision, place)
         if arithmetic == INT8:
-            hint = 'write it with save_weights and load it with Network(FILE, precision="int8")'
+            hint = 'save it with save_weights and load it with Network(FILE, precision="int8")'
             raise InputError("a model built in memory cannot run in int8", hint)
         network._set(name="a model in memory", path=None, device=place, precision=arithmetic)
         network._set(_loaded=(model.eval(), {}))

@@ -80,7 +80,7 @@ def choose_weights(device_type: str) -> str:
     """Return the name that "auto" stands for on a device: on a GPU the highest score, on a CPU the lightest network."""
     released = released_weights()
     if not released:
-        raise WeightsError("no weights are released with this copy", "name a file with --weights")
+        raise WeightsError("this copy of mgseg contains no released weights", "give a file with --weights")
     if device_type == "cpu":
         return list(released)[-1]
     return max(released, key=lambda name: max(released[name].scores.values(), default=0.0))
@@ -98,7 +98,9 @@ def find_weights(name_or_path: str | Path) -> Path:
         path = Path(name_or_path)
         if not path.is_file():
             known = ", ".join(released) or "none"
-            raise WeightsError(f"no weights {str(name_or_path)!r}", f"give a file, or a released name: {known}")
+            raise WeightsError(
+                f"there are no weights {str(name_or_path)!r}", f"give a file, or a released name: {known}"
+            )
         return path
     if not entry.path.is_file():
         raise WeightsError(f"weights {entry.name!r} should be at {entry.path}, but there is no such file")
@@ -106,7 +108,7 @@ def find_weights(name_or_path: str | Path) -> Path:
         raise WeightsError(
             f"{entry.path} is not the released file: expected sha256 {entry.sha256[:12]}..., "
             f"found {sha256_of(entry.path)[:12]}...",
-            "get the file anew, or give its path to use it as it is",
+            "download the file again, or give its path to use it as it is",
         )
     return entry.path
 
@@ -119,7 +121,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     """
     entries = read_tensors(path)
     if entries.get("format") != FORMAT or not entries.keys() >= {*_WEIGHTS}:
-        hint = "a published STM checkpoint comes in with: mgseg weights import FILE -o NEW"
+        hint = "convert a published STM checkpoint with: mgseg weights import FILE -o NEW"
         raise WeightsError(f"{path} is not an mgseg checkpoint of format {FORMAT}", hint)
     return entries
 
@@ -138,9 +140,9 @@ def read_tensors(path: Path) -> dict[str, Any]:
     except FileNotFoundError as error:
         raise WeightsError(f"no weights file {path}") from error
     except _DAMAGED as error:
-        raise WeightsError(f"{path} cannot be read as weights", "it is damaged or no checkpoint") from error
+        raise WeightsError(f"{path} cannot be read as weights", "the file is damaged or not a checkpoint") from error
     if not isinstance(entries, dict) or not all(isinstance(key, str) for key in entries):
-        raise WeightsError(f"{path} holds no weights: expected a dict with names, found {type(entries).__name__}")
+        raise WeightsError(f"{path} contains no weights: expected a dict with names, found {type(entries).__name__}")
     return entries
 
 
@@ -212,7 +214,7 @@ def save_random_weights(preset: str, folder: Path) -> Path:
         WeightsError: there is no such network.
     """
     if preset not in PRESETS:
-        raise WeightsError(f"there is no network {preset!r}", f"networks: {', '.join(PRESETS)}")
+        raise WeightsError(f"there is no network {preset!r}", f"choose from {', '.join(PRESETS)}")
     path = folder / f"random-{preset}.pth"
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -235,9 +237,9 @@ def export_weights(source: Path, target: Path, overwrite: bool = False) -> None:
 
 def check_target(source: Path, target: Path, overwrite: bool) -> None:
     if target.resolve() == source.resolve():
-        raise OutputError(f"{target} is what is read; write elsewhere")
+        raise OutputError(f"{target} is an input of this command and would be overwritten", "choose another path")
     if target.exists() and not overwrite:
-        raise OutputError(f"{target} exists", "--overwrite replaces it")
+        raise OutputError(f"{target} already exists", "replace it with --overwrite")
 
 
 def load_trunk(model: MotionGuidedSTM, weights: Mapping[str, Any], source: str) -> None:

@@ -86,7 +86,7 @@ def test_calibrated_weights_hold_a_model_and_the_same_network(davis, tiny_weight
     )
     assert done.exit_code == 0, done.output
     assert done.stdout.strip() == str(tmp_path / "new.pth")
-    assert "sequences left out" in done.stderr
+    assert "sequences that were left out" in done.stderr
     old, new = (Network(path, "cpu", "float32") for path in (tiny_weights, tmp_path / "new.pth"))
     model = confidence_model(new)
     assert model is not None

@@ -106,7 +106,7 @@ def test_a_folder_in_the_layout_of_youtube_vos_is_a_dataset(youtube):
 
 
 def test_what_is_missing_is_named(davis, youtube, tmp_path):
-    with pytest.raises(DatasetError, match="no folder was named"):
+    with pytest.raises(DatasetError, match="no folder was given"):
         find_split("davis17", "val", None)
     with pytest.raises(DatasetError, match=r"davis17 train was not found") as caught:
         find_split("davis17", "train", davis.parent)
@@ -203,18 +203,18 @@ def test_a_damaged_meta_json_is_refused(youtube, text):
 def test_names_never_lead_out_of_the_dataset(davis, youtube, name):
     (davis / "ImageSets" / "2017" / "val.txt").write_text(name + "\n")
     if "/" not in name:  # in DAVIS's lists a slash is a path, of which the folder's name is taken
-        with pytest.raises(DatasetError, match="no plain name"):
+        with pytest.raises(DatasetError, match="not a plain name"):
             find_split("davis17", "val", davis)
     (youtube / "valid" / "meta.json").write_text(json.dumps({"videos": {name: {"objects": {}}}}))
-    with pytest.raises(DatasetError, match="no plain name"):
+    with pytest.raises(DatasetError, match="not a plain name"):
         find_split("youtube-vos-2019", "valid", youtube)
-    with pytest.raises(DatasetError, match="no plain name"):
+    with pytest.raises(DatasetError, match="not a plain name"):
         find_split("davis17", name, davis)
 
 
 def test_an_empty_list_is_refused(davis):
     (davis / "ImageSets" / "2017" / "val.txt").write_text("\n")
-    with pytest.raises(DatasetError, match="lists nothing"):
+    with pytest.raises(DatasetError, match="lists no sequence"):
         find_split("davis17", "val", davis)
 
 
@@ -237,7 +237,7 @@ def test_masks_may_have_names_in_upper_case_and_lists_a_byte_order_mark(davis, y
 
 def test_a_frame_that_is_missing_from_a_sequence_is_named(davis):
     (davis / "JPEGImages" / "480p" / "bear" / "00000.jpg").unlink()  # else 00001 would be taken for the first
-    with pytest.raises(DatasetError, match="bear has no frame 00000, but there is its mask"):
+    with pytest.raises(DatasetError, match="bear has no frame 00000, although there is a mask of it"):
         find_split("davis17", "val", davis)
 
 

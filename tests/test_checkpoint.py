@@ -30,7 +30,7 @@ def test_a_checkpoint_is_a_weights_file_as_well(tmp_path: Path, tiny_model: Moti
 
 
 def test_weights_alone_and_damaged_files_are_refused(tmp_path: Path, tiny_weights: Path) -> None:
-    with pytest.raises(WeightsError, match="no state of a training"):
+    with pytest.raises(WeightsError, match="no training state"):
         load_checkpoint(tiny_weights)
     damaged = tmp_path / "damaged.pth"
     damaged.write_bytes(tiny_weights.read_bytes()[:5000])

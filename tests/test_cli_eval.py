@@ -99,7 +99,7 @@ def test_a_note_on_the_scores_is_a_warning(davis):
     truth[1:][truth[1:] == 2] = 0
     write_masks(davis / "Annotations/480p/bear", truth)
     write_masks(davis.parent / "results" / "bear", np.minimum(truth, 1))
-    assert "bear, object 2: gone in all scored frames" in mgseg_eval(*SCORE).stderr
+    assert "bear, object 2: absent from all scored frames" in mgseg_eval(*SCORE).stderr
 
 
 def test_under_torchrun_the_sequences_are_shared_out_and_one_process_speaks(davis, tiny_weights):

@@ -111,8 +111,8 @@ def test_a_matte_is_written_and_its_place_is_told(call: Any, place: Path) -> Non
     assert len(list(read_frames(place / "m.mkv"))) == 2
     result = call("-m", "first.png", "--no-masks", "--matte", "n.mkv", "--objects", "5", "--end", "2")
     assert result.exit_code == 1
-    assert "no mask gives object 5" in result.stderr
-    assert "the masks give 1, 2" in result.stderr
+    assert "no mask contains object 5" in result.stderr
+    assert "the masks contain 1, 2" in result.stderr
 
 
 @pytest.mark.parametrize(
@@ -173,7 +173,7 @@ def test_an_error_is_one_message_and_a_hint_without_a_traceback(call: Any, place
     assert not result.stdout
     error, hint = result.stderr.splitlines()
     assert error.startswith("error: the mask soft.png has smooth edges or noise: ")
-    assert hint.startswith(" hint: --clean-mask")
+    assert hint.startswith(" hint: use --clean-mask")
     assert not (place / "shapes_masks").exists()
     assert call("--mask", "soft.png", "--clean-mask", "--end", 2).exit_code == 0
 
@@ -267,7 +267,7 @@ def test_a_signal_ends_a_run_and_what_is_finished_stays(
     run.send_signal(kind)
     _, told = run.communicate(timeout=60)
     assert run.returncode == 130
-    assert told == "interrupted; what is finished stays\n"
+    assert told == "interrupted; finished results are kept\n"
     count = len(list((place / "long_masks").iterdir()))
     assert 6 <= count < 400
     assert len(list(read_frames(place / "o.mkv"))) == count

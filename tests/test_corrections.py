@@ -51,7 +51,7 @@ def test_the_oracle_takes_the_worst_frame(davis, tiny_network):
 
 
 def test_weights_without_confidence_cannot_pick_by_it(davis, tiny_network):
-    with pytest.raises(InputError, match="hold no confidence model"):
+    with pytest.raises(InputError, match="contain no confidence model"):
         simulate_corrections(find_split("davis17", "val", davis), 1, Pick.confidence, tiny_network, OPTIONS)
 
 

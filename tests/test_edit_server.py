@@ -333,7 +333,7 @@ def test_a_folder_of_clips_lists_them_with_their_state(
 
 
 def test_a_folder_without_clips_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="holds no videos"):
+    with pytest.raises(InputError, match="contains no videos"):
         find_clips(tmp_path)
 
 

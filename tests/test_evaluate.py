@@ -115,7 +115,7 @@ def test_an_object_that_is_gone_in_all_scored_frames_is_noted(tmp_path):
     root, results = dataset(tmp_path, truth, predicted)
     report = evaluate(root, results)
     assert report.objects[1].figures["J&F"] == 1.0
-    assert "bear, object 2: gone in all scored frames" in report.notes[0]
+    assert "bear, object 2: absent from all scored frames" in report.notes[0]
     predicted[2][:3, :3] = 2
     write_masks(results / "bear", predicted)
     assert evaluate(root, results).objects[1].j.tolist() == [1.0, 0.0, 1.0, 1.0]
@@ -229,7 +229,7 @@ def test_ground_truth_that_cannot_be_scored_rightly_is_refused_by_name(tmp_path)
     with pytest.raises(DatasetError, match="bear lacks 00002"):
         evaluate(root, results)
     root, results = dataset(tmp_path / "no objects", np.where(truth, 255, 0).astype(np.uint8), truth)
-    with pytest.raises(DatasetError, match="bear shows no object") as caught:
+    with pytest.raises(DatasetError, match="bear contains no object") as caught:
         evaluate(root, results)
     assert "0/255" in caught.value.hint
     root, results = dataset(tmp_path / "short", truth[:2], truth[:2])

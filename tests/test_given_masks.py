@@ -71,7 +71,7 @@ def test_white_alone_corrects_object_one_of_an_indexed_mask(tmp_path: Path) -> N
 
 def test_arrays_of_bool_are_object_one_and_arrays_of_0_and_255_are_refused(tmp_path: Path) -> None:
     assert ids(GivenMasks(square(1) > 0, video(tmp_path)), 0) == {1}
-    with pytest.raises(InputError, match="255 alone, which is void") as caught:
+    with pytest.raises(InputError, match="255 alone, which means void") as caught:
         GivenMasks(square(255), video(tmp_path))
     assert "mask > 127" in str(caught.value.hint)
     with pytest.raises(InputError, match="found int64"):
@@ -81,7 +81,7 @@ def test_arrays_of_bool_are_object_one_and_arrays_of_0_and_255_are_refused(tmp_p
 def test_a_mask_among_the_frames_is_refused(tmp_path: Path) -> None:
     info = pictures(tmp_path, ["00000.jpg", "00001.jpg"])
     mask = save(tmp_path / "frames" / "00000_mask.png", square(255))
-    with pytest.raises(InputError, match=r"00000_mask\.png lies among the frames") as caught:
+    with pytest.raises(InputError, match=r"00000_mask\.png lies in the folder of the frames") as caught:
         GivenMasks(mask, info)
     assert "another folder" in str(caught.value.hint)
     GivenMasks(save(tmp_path / "masks" / "00000_mask.png", square(255)), info)
@@ -91,7 +91,7 @@ def test_the_hint_for_a_mask_of_frames_turned_by_exif_says_so(tmp_path: Path) ->
     turned = Image.Exif()
     turned[0x0112] = 6
     info = pictures(tmp_path, ["00000.jpg"], turned)
-    with pytest.raises(InputError, match="64x48, the clip 48x64") as caught:
+    with pytest.raises(InputError, match="64x48, the clip is 48x64") as caught:
         GivenMasks(save(tmp_path / "mask.png", square(255)), info)
     assert "turned by EXIF" in str(caught.value.hint)
 

@@ -96,7 +96,7 @@ def test_resume_keeps_what_is_done_and_ends_with_the_same_masks(davis, tiny_netw
 def test_results_of_another_run_are_neither_mixed_with_nor_replaced_unasked(davis, tiny_network, tmp_path):
     out = tmp_path / "out"
     run(davis, tiny_network, files=Files(masks=out), score=False)
-    with pytest.raises(OutputError, match="holds results") as caught:
+    with pytest.raises(OutputError, match="already contains results") as caught:
         run(davis, tiny_network, files=Files(masks=out))
     assert "--resume" in caught.value.hint
     other = SegmenterOptions(size=48, memory_every=2)
@@ -125,7 +125,7 @@ def test_what_is_missing_is_found_out_before_weights_are_read(davis, tmp_path):
         run(davis, damaged, score=False, files=Files(page=tmp_path / "no" / "p.html"))
     for path in (davis / "JPEGImages/480p/cow").iterdir():
         path.unlink()
-    with pytest.raises(DatasetError, match="holds no pictures"):
+    with pytest.raises(DatasetError, match="contains no pictures"):
         run(davis, damaged, score=False, sequences=["cow"])
 
 
@@ -154,7 +154,7 @@ def test_youtube_vos_writes_the_frames_that_count_of_all_that_it_sees(tiny_netwo
 
 def test_a_sequence_whose_masks_give_no_object_is_refused(davis, tiny_network):
     write_masks(davis / "Annotations/480p/cow", np.zeros((4, 40, 60), np.uint8))
-    with pytest.raises(DatasetError, match="no mask of cow gives an object"):
+    with pytest.raises(DatasetError, match="no mask of cow contains an object"):
         run(davis, tiny_network, score=False)
 
 
@@ -171,7 +171,7 @@ def test_a_record_in_another_form_says_nothing(davis, tiny_network, tmp_path, te
 
 def test_a_mask_of_another_size_than_its_picture_is_refused(davis, tiny_network):
     write_masks(davis / "Annotations/480p/bear", np.ones((1, 20, 30), np.uint8), ["00000"])
-    with pytest.raises(DatasetError, match=r"00000\.png is 30x20, its picture 60x40"):
+    with pytest.raises(DatasetError, match=r"00000\.png is 30x20, its picture is 60x40"):
         run(davis, tiny_network, score=False)
 
 
@@ -248,9 +248,9 @@ def test_an_object_that_meta_json_lists_and_no_mask_gives_stops_the_zip_before_a
     root = make_youtube_vos(tmp_path / "yt", "valid", {"a": late, "b": shapes(3)}, truth=False)
     (root / "valid" / "Annotations" / "a" / "00010.png").unlink()
     files = Files(masks=tmp_path / "out", archive=tmp_path / "a.zip")
-    with pytest.raises(DatasetError, match=r"gives object 2 of a, which meta\.json lists"):
+    with pytest.raises(DatasetError, match=r"contains object 2 of a, which meta\.json lists"):
         evaluate_split(find_split("youtube-vos-2019", "valid", root), files=files)
-    with pytest.raises(DatasetError, match="gives object 2 of a"):
+    with pytest.raises(DatasetError, match="contains object 2 of a"):
         write_submission(find_split("youtube-vos-2019", "valid", root), tmp_path, tmp_path / "a.zip")
     assert list(tmp_path.iterdir()) == [root]
 

@@ -249,7 +249,7 @@ def test_what_is_transparent_everywhere_is_refused() -> None:
 def test_more_flat_colours_than_ids_are_counted_and_not_taken_for_smooth_edges() -> None:
     cells = np.arange(20 * 15).reshape(15, 20) + 1
     packed = np.kron(cells * 50_021 % 2**24, np.ones((10, 10), int))
-    with pytest.raises(InputError, match="300 flat colours; more than 254 objects"):
+    with pytest.raises(InputError, match="300 flat colours; at most 254 objects"):
         read((packed[:, :, None] >> np.array([16, 8, 0]) & 255).astype(np.uint8))
 
 

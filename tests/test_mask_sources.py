@@ -157,7 +157,7 @@ def test_one_picture_of_a_coco_file_is_named_behind_a_hash(tmp_path: Path) -> No
         GivenMasks(f"{path}#moon", info)
     assert "street.jpg, beach.jpg" in str(caught.value.hint)
     with pytest.raises(
-        InputError, match=r"is of street\.jpg, beach\.jpg; the frames of .*clip\.mp4 are by number"
+        InputError, match=r"is for street\.jpg, beach\.jpg; the frames of .*clip\.mp4 are numbered like 00012"
     ) as caught:
         GivenMasks(path, info)
     assert "#street.jpg" in str(caught.value.hint)
@@ -177,7 +177,7 @@ def test_pictures_of_a_coco_file_find_their_frames_by_name(tmp_path: Path) -> No
 def test_annotations_of_another_size_or_beyond_the_clip_are_refused_with_both(tmp_path: Path) -> None:
     path = tmp_path / "coco.json"
     path.write_text(json.dumps(coco_of(["a.jpg"], (120, 160))))
-    with pytest.raises(InputError, match=r"a\.jpg is 160x120, the clip 80x60") as caught:
+    with pytest.raises(InputError, match=r"a\.jpg is 160x120, the clip is 80x60") as caught:
         GivenMasks(path, video(tmp_path))
     assert "--resize-mask" in str(caught.value.hint)
     assert take(GivenMasks(path, video(tmp_path), resize=True), 0).sum() == 100
@@ -189,7 +189,7 @@ def test_annotations_of_another_size_or_beyond_the_clip_are_refused_with_both(tm
 def test_labels_that_are_not_among_the_names_are_listed(tmp_path: Path) -> None:
     path = write("coco", tmp_path / "coco.json", [scene()])
     assert GivenMasks(path, video(tmp_path), names={5: "dog", 9: "cat"}).object_ids == (5, 9)
-    with pytest.raises(InputError, match=r"labels that are not among the names: 'cat', 'dog'") as caught:
+    with pytest.raises(InputError, match=r"labels that --names does not list: 'cat', 'dog'") as caught:
         GivenMasks(path, video(tmp_path), names={1: "fox"})
     assert "1=fox" in str(caught.value.hint)
 
@@ -282,15 +282,15 @@ def test_planes_are_objects_and_may_not_overlap(tmp_path: Path, kind: Any) -> No
 
 def test_arrays_that_are_no_masks_are_refused(tmp_path: Path) -> None:
     np.savez(tmp_path / "m.npz", a=scene(), b=scene())
-    with pytest.raises(InputError, match="holds the arrays a, b") as caught:
+    with pytest.raises(InputError, match="contains the arrays a, b") as caught:
         GivenMasks(tmp_path / "m.npz", video(tmp_path))
     assert "m.npz#NAME" in str(caught.value.hint)
     for array, says in (
-        (np.zeros((2, 2, 60, 80)), "expected an index map"),
-        (np.stack([scene(), scene()]), "2 index maps; one is wanted"),
+        (np.zeros((2, 2, 60, 80)), "expected object numbers"),
+        (np.stack([scene(), scene()]), "2 masks; expected one"),
         (scene().astype(np.int64) * 100_000, "values from 0 to 800000"),
         (scene().astype(np.int64) * 100, "more than 8 bits"),
-        (scene()[:-1], "80x59, the clip 80x60"),
+        (scene()[:-1], "80x59, the clip is 80x60"),
     ):
         np.save(tmp_path / "m.npy", array)
         with pytest.raises(InputError, match=says):
@@ -318,7 +318,7 @@ def test_masks_of_a_frame_that_overlap_are_refused_with_the_objects(tmp_path: Pa
     with pytest.raises(InputError, match=r"objects 3 and 8 overlap on 4 pixels of frame 2, by .*b\.png"):
         GivenMasks({2: [tmp_path / "a.png", tmp_path / "b.png"]}, video(tmp_path))
     write_mask(tmp_path / "both.png", scene())
-    with pytest.raises(InputError, match=r"has the objects 3, 8; a number in front"):
+    with pytest.raises(InputError, match=r"has the objects 3, 8; OBJECT= in front"):
         GivenMasks(f"0=1={tmp_path / 'both.png'}", video(tmp_path))
 
 
@@ -334,7 +334,7 @@ def test_polygons_are_filled_to_their_corners(tmp_path: Path) -> None:
 
 def test_shapes_beyond_the_frame_are_refused_with_both(tmp_path: Path) -> None:
     for text in ("box:10,10,90,40", "poly:-1,2,30,40,5,6", "1=on:10,61"):
-        with pytest.raises(InputError, match=r"reaches beyond the clip's frames, which are 80x60"):
+        with pytest.raises(InputError, match=r"lies partly outside the frame, which is 80x60"):
             GivenMasks(text, video(tmp_path))
 
 
@@ -351,7 +351,7 @@ def test_strokes_put_right_what_a_box_got_wrong(tmp_path: Path) -> None:
     assert (take(first, 0, frame)[35:45, 8:15] == 2).all()
     refined = GivenMasks(["2=box:2,2,30,55", "2=off:6,31,18,31,18,48,6,48,10,40"], video(tmp_path))
     assert (take(refined, 0, frame)[40, 10] == 0).all()
-    with pytest.raises(InputError, match="refines no shape"):
+    with pytest.raises(InputError, match="belongs to no object"):
         GivenMasks(["on:5,5", "box:2,2,30,55"], video(tmp_path))
 
 

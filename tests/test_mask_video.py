@@ -101,7 +101,7 @@ def test_a_matte_of_another_length_or_size_is_refused_with_both(clip: Any, tmp_p
     (tmp_path / "frames").mkdir()
     for number in range(5):
         Image.new("RGB", (80, 60)).save(tmp_path / "frames" / f"{number}.png")
-    with pytest.raises(InputError, match=r"m\.mp4 is 96x64, the clip 80x60"):
+    with pytest.raises(InputError, match=r"m\.mp4 is 96x64, the clip is 80x60"):
         GivenMasks(path, probe(tmp_path / "frames"))
-    with pytest.raises(InputError, match="is a video, of the whole clip"):
+    with pytest.raises(InputError, match="already has a mask for every frame"):
         GivenMasks({2: path}, probe(clip.path))

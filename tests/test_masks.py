@@ -161,7 +161,7 @@ def test_small_and_thin_objects_of_an_indexed_mask_are_not_mistaken_for_specks(t
 
 def test_another_size_is_refused_with_both_sizes_and_scaled_on_request(tmp_path: Path, shapes: U8) -> None:
     write_mask(tmp_path / "m.png", shapes)
-    with pytest.raises(InputError, match=r"m\.png is 80x60, the clip 160x120") as caught:
+    with pytest.raises(InputError, match=r"m\.png is 80x60, the clip is 160x120") as caught:
         read_mask(tmp_path / "m.png", size=(120, 160))
     assert "--resize-mask" in str(caught.value.hint)
     scaled = read_mask(tmp_path / "m.png", size=(120, 160), resize=True).mask

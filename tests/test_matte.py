@@ -66,9 +66,9 @@ def test_only_the_objects_asked_for_are_shown_and_together_they_add_up() -> None
 
 
 def test_objects_that_no_mask_gives_are_refused_with_those_that_there_are() -> None:
-    with pytest.raises(InputError, match="no mask gives object 4, 7") as error:
+    with pytest.raises(InputError, match="no mask contains object 4, 7") as error:
         Alpha(objects=(1, 7, 4)).check((1, 2))
-    assert error.value.hint == "the masks give 1, 2"
+    assert error.value.hint == "the masks contain 1, 2"
     Alpha(objects=(2,)).check((1, 2))
 
 
@@ -159,7 +159,7 @@ def test_a_background_is_a_colour_a_picture_or_blur(tmp_path) -> None:
     drawn = Background(tmp_path / "wide.png", SIZE).draw(FRAME, alpha)
     assert drawn.shape == (*SIZE, 3)
     assert (drawn[:, 10:70] == (9, 99, 199)).all()
-    with pytest.raises(InputError, match="no picture that exists, no colour and not blur"):
+    with pytest.raises(InputError, match="not an existing picture, a colour or blur"):
         Background("nowhere.jpg", SIZE)
 
 

@@ -217,14 +217,14 @@ def test_frames_before_the_first_mask_are_transparent_in_a_video(run: Any, clip:
 def bad(folder: Path) -> dict[str, tuple[type[MgsegError], str, Any]]:
     return {
         "mp4": (OutputError, "MP4 has no alpha", folder / "m.mp4"),
-        "unknown": (OutputError, "kind is not known", folder / "m.txt"),
-        "gif": (OutputError, "kind is not known", folder / "m.gif"),
-        "one picture": (OutputError, "kind is not known", folder / "m.png"),
-        "pattern": (OutputError, "no name for numbered", folder / "m" / "%s.png"),
-        "exr": (OutputError, "EXR pictures hold the matte alone", folder / "m" / "%05d.exr"),
-        "objects": (InputError, "no mask gives object 9", Matte(folder / "m.mov", Alpha(objects=(1, 9)))),
-        "background": (InputError, "no picture that exists", Matte(folder / "m.mp4", background="nowhere.jpg")),
-        "held": (OutputError, "already holds", folder / "full"),
+        "unknown": (OutputError, "unknown kind of file", folder / "m.txt"),
+        "gif": (OutputError, "unknown kind of file", folder / "m.gif"),
+        "one picture": (OutputError, "unknown kind of file", folder / "m.png"),
+        "pattern": (OutputError, "not a pattern for numbered", folder / "m" / "%s.png"),
+        "exr": (OutputError, "EXR pictures can only store the alpha channel", folder / "m" / "%05d.exr"),
+        "objects": (InputError, "no mask contains object 9", Matte(folder / "m.mov", Alpha(objects=(1, 9)))),
+        "background": (InputError, "not an existing picture", Matte(folder / "m.mp4", background="nowhere.jpg")),
+        "held": (OutputError, "already contains", folder / "full"),
         "no folder": (OutputError, "is no folder", folder / "full" / "0.png" / "m.mov"),
     }
 

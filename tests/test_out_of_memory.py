@@ -99,7 +99,7 @@ def test_too_little_even_in_small_parts_is_an_error_with_settings_and_the_frame_
     with monkeypatch.context() as patch:
         always = Shortage(tiny_network.model.decode, set(range(99)), torch.OutOfMemoryError("CUDA out of memory"))
         patch.setattr(tiny_network.model, "decode", always)
-        with pytest.raises(DeviceError, match="memory of cpu does not suffice for 2 object") as caught:
+        with pytest.raises(DeviceError, match="out of memory on cpu with 2 object") as caught:
             segmenter.step(frames[1])
     assert always.count == 1
     assert caught.value.hint is not None

@@ -126,7 +126,7 @@ def test_found_frames_are_given_too_and_videos_get_the_scores_that_were_written(
 
 def test_a_soft_video_is_not_resumed_without_scores(run: Any, tmp_path: Path) -> None:
     run(Outputs(tmp_path / "m"))
-    with pytest.raises(OutputError, match="no scores were kept") as error:
+    with pytest.raises(OutputError, match="needs the scores of the finished frames") as error:
         run(MoreOutputs(tmp_path / "m", ordered=tmp_path / "ordered", resume=True))
     assert "--scores" in (error.value.hint or "")
     run(MoreOutputs(tmp_path / "m", ordered_masks=tmp_path / "masks", resume=True))
@@ -195,7 +195,7 @@ def test_pictures_are_named_by_number_where_a_pattern_is_given(run: Any, tmp_pat
 
 @pytest.mark.parametrize("name", ["shot.png", "%05d", "%05d.exr", "../%d.png", "%s.png", "%d%d.png", "%99d.png", "%"])
 def test_a_name_that_is_no_pattern_is_refused(name: str) -> None:
-    with pytest.raises(OutputError, match="no name for numbered pictures") as error:
+    with pytest.raises(OutputError, match="not a pattern for numbered pictures") as error:
         Outputs("m", name=name)
     assert "%05d.png" in (error.value.hint or "")
 

@@ -125,7 +125,7 @@ def test_a_folder_whose_pictures_differ_in_size_is_refused_before_it_is_read(tmp
     make_frames(tmp_path)
     assert probe(tmp_path).num_frames == 4
     save(tmp_path / "thumbnail.jpg", RAMP[::2, ::2])
-    with pytest.raises(InputError, match=r"thumbnail\.jpg is 26x10, the first 52x20") as caught:
+    with pytest.raises(InputError, match=r"thumbnail\.jpg is 26x10, the first is 52x20") as caught:
         probe(tmp_path)
     assert "another folder" in str(caught.value.hint)
 
@@ -140,7 +140,7 @@ def test_a_picture_that_would_be_left_out_is_named(tmp_path: Path) -> None:
     make_frames(tmp_path)
     (tmp_path / "00001.heic").write_bytes(b"")
     (tmp_path / "._00002.heic").write_bytes(b"")
-    with pytest.raises(InputError, match=r"00001\.heic is a picture of a kind that cannot be read"):
+    with pytest.raises(InputError, match=r"00001\.heic is a picture in a format that mgseg cannot read"):
         probe(tmp_path)
 
 

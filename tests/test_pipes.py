@@ -110,7 +110,7 @@ def test_later_masks_of_a_pipe_count_from_their_frames_on_and_that_is_told(
 
 def test_what_needs_a_second_pass_is_refused_before_anything_is_read(tmp_path: Path, clip: Any) -> None:
     os.mkfifo(tmp_path / "pipe")  # nobody writes: reading would wait forever
-    with pytest.raises(InputError, match=r"pipe can be read only once, and going both ways"):
+    with pytest.raises(InputError, match=r"pipe can be read only once, but --both-ways"):
         segment_clip(tmp_path / "pipe", {3: clip.masks[3]}, span=Span(both_ways=True))
 
 

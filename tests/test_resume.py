@@ -123,7 +123,7 @@ def test_masks_of_other_settings_are_refused_with_what_differs(run: Run, tmp_pat
     assert content(tmp_path / "m") == before
     (tmp_path / "other").mkdir()
     write_mask(tmp_path / "other" / "00000.png", clip.masks[0])
-    with pytest.raises(OutputError, match="do not tell how they were made"):
+    with pytest.raises(OutputError, match="do not record the settings"):
         run(Outputs(tmp_path / "other", resume=True))
 
 
@@ -152,7 +152,7 @@ def test_going_both_ways_is_taken_up_on_either_way(run: Run, tmp_path: Path, cli
 
 
 def test_what_cannot_be_resumed_is_told(run: Run, tmp_path: Path) -> None:
-    with pytest.raises(OutputError, match="no folder of masks"):
+    with pytest.raises(OutputError, match="needs the folder of masks"):
         run(Outputs(overlay=tmp_path / "o.mp4", resume=True))
     with pytest.raises(OutputError, match="exclude each other"):
         run(Outputs(tmp_path / "m", overwrite=True, resume=True))

@@ -189,7 +189,7 @@ def test_weights_beyond_the_range_of_float16_are_refused_in_it(model, frames):
         large.decoder.compress.weight.mul_(1e7)
     segmenter = segmenter_of(large, "float16")
     segmenter.start(frames[0], mask_of(1, 2))
-    with pytest.raises(DeviceError, match="numbers that float16 has no room for") as caught:
+    with pytest.raises(DeviceError, match="numbers beyond the range of float16") as caught:
         segmenter.step(frames[1])
     assert "--precision bfloat16" in caught.value.hint
     run(large, frames[:2], mask_of(1, 2), precision="bfloat16")
@@ -198,11 +198,11 @@ def test_weights_beyond_the_range_of_float16_are_refused_in_it(model, frames):
 @pytest.mark.parametrize(
     ("frame", "mask", "says"),
     [
-        (np.zeros((48, 64), np.uint8), None, "a frame is uint8"),
-        (np.zeros((48, 64, 3), np.float32), None, "a frame is uint8"),
+        (np.zeros((48, 64), np.uint8), None, "a frame must be uint8"),
+        (np.zeros((48, 64, 3), np.float32), None, "a frame must be uint8"),
         (np.zeros((40, 64, 3), np.uint8), None, "a frame of"),
-        (np.zeros((48, 64, 3), np.uint8), np.zeros((48, 63), np.uint8), "a mask is uint8"),
-        (np.zeros((48, 64, 3), np.uint8), np.zeros((48, 64), np.int64), "a mask is uint8"),
+        (np.zeros((48, 64, 3), np.uint8), np.zeros((48, 63), np.uint8), "a mask must be uint8"),
+        (np.zeros((48, 64, 3), np.uint8), np.zeros((48, 64), np.int64), "a mask must be uint8"),
     ],
 )
 def test_bad_frames_and_masks_are_named(model, frames, frame, mask, says):
@@ -242,10 +242,10 @@ def test_bool_and_read_only_and_mirrored_masks_are_taken_without_a_warning(model
 @pytest.mark.parametrize(
     ("mask", "says", "hint"),
     [
-        (mask_of(255), "255 alone, which is void", "mask > 127"),
+        (mask_of(255), "255 alone, which means void", "mask > 127"),
         (mask_of(1).astype(np.int64), "found int64", "astype"),
-        (mask_of(1).tolist(), "a mask is a NumPy array, found list", "np.asarray"),
-        (torch.from_numpy(mask_of(1)), "a mask is a NumPy array, found Tensor", "numpy()"),
+        (mask_of(1).tolist(), "a mask must be a NumPy array, found list", "np.asarray"),
+        (torch.from_numpy(mask_of(1)), "a mask must be a NumPy array, found Tensor", "numpy()"),
         (mask_of(1)[:-1], r"of the frame's size \(48, 64\), found uint8 \(47, 64\)", "nearest"),
     ],
     ids=["0/255", "int64", "list", "tensor", "size"],
@@ -263,7 +263,7 @@ def test_masks_that_cannot_be_taken_are_refused_with_what_to_do(model, frames, m
 @pytest.mark.parametrize(
     ("change", "says", "hint"),
     [
-        (lambda frame: frame.tolist(), "a frame is a NumPy array, found list", "np.asarray"),
+        (lambda frame: frame.tolist(), "a frame must be a NumPy array, found list", "np.asarray"),
         (lambda frame: frame / 255, "found float64", "255"),
         (lambda frame: frame[:, :, 0], r"found uint8 \(48, 64\)", "np.dstack"),
         (lambda frame: frame[:0], "no pixels", ""),

@@ -120,7 +120,7 @@ def test_a_run_stopped_by_a_signal_and_resumed_is_the_run_without_a_stop(stage: 
     ("stage", "change", "says"),
     [
         ("clips", {}, "stage was static, now clips"),
-        ("static", {"motion_prior": False}, "its network is another"),
+        ("static", {"motion_prior": False}, "it was trained with"),
         ("static", {"model": "resnet50"}, "asks for resnet50"),
     ],
 )
@@ -267,7 +267,7 @@ def test_what_cannot_work_is_refused_at_once(
 
 def test_a_folder_with_a_run_is_not_overwritten(options: TrainOptions, tiny_model: MotionGuidedSTM) -> None:
     save_weights(options.out / "weights.pth", tiny_model.config, tiny_model.state_dict())
-    with pytest.raises(OutputError, match="run already"):
+    with pytest.raises(OutputError, match="already contains a run"):
         train_stage(small(), options)
 
 

@@ -48,7 +48,7 @@ def test_the_three_stages_follow_each_other_by_name_alone(data: Path, tiny_weigh
     assert load_network("runs/sequence/weights.pth").config == load_network(tiny_weights).config
     again = train("--stage", "clips", *SMALL)
     assert again.exit_code == 1
-    assert "runs/clips holds a run already" in again.stderr
+    assert "runs/clips already contains a run" in again.stderr
     assert "--resume" in again.stderr
     assert "resumed from runs/clips/checkpoint-00000001.pth" in train("--stage", "clips", "--resume", *SMALL).stderr
 
@@ -60,7 +60,7 @@ def test_where_data_were_looked_for_is_told(stage: str, words: str, data: Path, 
     assert missing.exit_code == 1
     assert "to train on were found in empty" in missing.stderr
     assert words in missing.stderr
-    assert "nowhere is no folder" in train("--stage", stage, "--data", "nowhere", *SMALL).stderr
+    assert "nowhere is not a folder" in train("--stage", stage, "--data", "nowhere", *SMALL).stderr
     assert not (tmp_path / "runs").exists()
 
 
@@ -103,7 +103,7 @@ def test_without_a_network_the_file_of_imagenet_weights_is_named_and_used_once_i
 ) -> None:
     import torchvision
 
-    with pytest.raises(WeightsError, match="cannot fetch https") as caught:
+    with pytest.raises(WeightsError, match="cannot download https") as caught:
         imagenet_weights(tiny(trunk))
     file = Path(str(caught.value.hint).split()[-1])
     assert file.parent == cache

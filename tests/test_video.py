@@ -86,7 +86,7 @@ def test_pictures_come_in_natural_order_upright_and_alike(tmp_path: Path) -> Non
     Image.new("RGB", (4, 6)).save(tmp_path / "frame 11.jpg", exif=exif)
     assert [frame.image.shape for frame in read_frames(tmp_path)] == [(4, 6, 3)] * 4
     Image.new("RGB", (4, 6)).save(tmp_path / "frame 12.png")
-    with pytest.raises(InputError, match=r"frame 12\.png is 4x6, the first 6x4"):
+    with pytest.raises(InputError, match=r"frame 12\.png is 4x6, the first is 6x4"):
         list(read_frames(tmp_path))
 
 
@@ -164,8 +164,8 @@ def test_what_is_no_clip_is_told_apart(make_clip: Maker, tmp_path: Path) -> None
         "empty.mp4": (b"", "is empty"),
         "noise.mp4": (bytes(range(256)) * 20, "not a video"),
         "text.txt": (b"a shopping list\n" * 50, "not a video"),
-        "cut.mp4": (whole[: len(whole) // 2], "cut MP4"),
-        "codec.mp4": (whole.replace(b"avc1", b"nope"), "codec that this build of FFmpeg does not know"),
+        "cut.mp4": (whole[: len(whole) // 2], "incomplete MP4"),
+        "codec.mp4": (whole.replace(b"avc1", b"nope"), "codec is unknown to this build of FFmpeg"),
         "list.m3u8": (b"#EXTM3U\n#EXTINF:1,\n/etc/passwd\n", "not a video"),
     }
     for name, (data, text) in cases.items():
@@ -192,5 +192,5 @@ def test_sound_alone_is_no_clip(tmp_path: Path) -> None:
 def test_absurd_sizes_are_refused(make_clip: Maker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mgseg.files.pictures, "MAX_PIXELS", 1000)
     for name in ("big.mp4", "pictures"):
-        with pytest.raises(InputError, match="claims frames of 96x64"):
+        with pytest.raises(InputError, match="claims to have frames of 96x64"):
             probe(make_clip(tmp_path / name).path)

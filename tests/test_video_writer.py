@@ -195,7 +195,7 @@ def test_a_picture_of_one_colour_is_stored_as_one_colour(tmp_path: Path, encodin
 
 
 def test_what_cannot_be_written_is_told(tmp_path: Path) -> None:
-    with pytest.raises(OutputError, match="kind is not known"):
+    with pytest.raises(OutputError, match="unknown kind of file"):
         VideoWriter(tmp_path / "o.txt", (64, 96), Fraction(25), Fraction(1, 25))
     for writer in (
         lambda path: VideoWriter(path.with_suffix(".mp4"), (64, 96), Fraction(25), Fraction(1, 25)),

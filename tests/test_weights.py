@@ -101,7 +101,7 @@ def test_the_command_line_says_which_weights_auto_stands_for(file, monkeypatch, 
 
 def test_auto_without_released_weights_says_so(tmp_path, monkeypatch):
     monkeypatch.setattr(weights, "weights_folder", lambda: tmp_path)
-    with pytest.raises(WeightsError, match="no weights are released"):
+    with pytest.raises(WeightsError, match="no released weights"):
         Network()
 
 

@@ -129,14 +129,16 @@ def read_cvat(path: Path) -> Iterator[LabelledFrame]:
 
 def _read_root(root: ElementTree.Element, path: Path) -> Iterator[LabelledFrame]:
     if root.tag != "annotations":
-        raise InputError(f"{path} is no CVAT annotation file: its root is <{root.tag}>")
+        raise InputError(
+            f"{path} is not a CVAT annotation file: expected the root element <annotations>, found <{root.tag}>"
+        )
     if root.find("image") is not None:
         yield from (_read_image(image, path) for image in root.iter("image"))
         return
     size = root.find("meta/task/original_size")
     size = root.find("meta/job/original_size") if size is None else size
     if size is None:
-        raise InputError(f"{path} does not say the size of the frames (meta/task/original_size)")
+        raise InputError(f"{path} does not give the frame size: meta/task/original_size is missing")
     yield from _read_tracks(root, check_frame(size.findtext("width"), size.findtext("height"), str(path)), path)
 
 
@@ -156,12 +158,12 @@ def read_cvat_zip(path: Path) -> Iterator[LabelledFrame]:
             objects = sorted(name for name in names if name.startswith("SegmentationObject/") and name[-4:] == ".png")
             if not objects:
                 hint = "export the task from CVAT as 'Segmentation mask 1.1' or 'CVAT for video 1.1'"
-                raise InputError(f"{path} holds neither SegmentationObject/ nor annotations.xml", hint)
+                raise InputError(f"{path} contains neither SegmentationObject/ nor annotations.xml", hint)
             labels = _read_labelmap(archive.read("labelmap.txt").decode("utf-8-sig"))
             for name in objects:
                 yield _read_colours(archive, name, labels)
     except DAMAGED as error:
-        raise InputError(f"{path} cannot be read as a zip of CVAT: {error!r}") from error
+        raise InputError(f"{path} cannot be read as a CVAT zip file: {error!r}") from error
 
 
 def _read_labelmap(text: str) -> dict[bytes, str]:
@@ -180,7 +182,7 @@ def _read_colours(archive: zipfile.ZipFile, name: str, labels: Mapping[bytes, st
         _read_rgb(archive, place) for place in (name, name.replace("SegmentationObject", "SegmentationClass", 1))
     )
     if objects.shape != classes.shape:
-        raise InputError(f"{name} is of another size than the picture of classes beside it")
+        raise InputError(f"{name} and the SegmentationClass picture of the same name differ in size")
     found = []
     for colour in np.unique(objects.reshape(-1, 3), axis=0):
         pixels = (objects == colour).all(-1)
@@ -236,7 +238,7 @@ def _pixels(shape: ElementTree.Element, size: tuple[int, int], where: str) -> Ma
     left, top, width, height = (int(float(values[name])) for name in ("left", "top", "width", "height"))
     lengths = [int(n) for n in values["rle"].split(",")]
     if left < 0 or top < 0 or left + width > size[1] or top + height > size[0] or sum(lengths) != width * height:
-        raise InputError(f"{where}: a mask that does not fit a frame of {size[1]}x{size[0]}")
+        raise InputError(f"{where}: the mask lies partly outside the frame of {size[1]}x{size[0]}")
     runs = np.repeat(np.arange(len(lengths)) % 2 == 1, lengths)
     result[top : top + height, left : left + width] = runs.reshape(height, width)
     return result

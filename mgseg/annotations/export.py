@@ -57,7 +57,7 @@ def export_masks(
     """
     folder = Path(masks)
     if not folder.is_dir():
-        raise InputError(f"{folder} is no folder of masks", "mgseg export takes the folder that mgseg segment wrote")
+        raise InputError(f"{folder} is not a folder of masks", "give the folder of masks that mgseg segment wrote")
     paths = list_pictures(folder)
     first = read_index_map(paths[0])
     size = (first.shape[0], first.shape[1])
@@ -84,10 +84,12 @@ def export_masks(
 def _open(name: str, path: Path, target: Clip, masks: Path, overwrite: bool) -> AnnotationWriter:
     make = find_writer(name, path)
     if path.resolve() == masks.resolve():
-        raise OutputError(f"{path} is what is read; write elsewhere")
+        raise OutputError(f"{path} is an input of this command and would be overwritten", "choose another path")
     taken = any(path.iterdir()) if path.is_dir() else path.exists()
     if taken and not overwrite:
-        raise OutputError(f"{path} {'holds files' if path.is_dir() else 'exists'}", "--overwrite replaces them")
+        raise OutputError(
+            f"{path} {'already contains files' if path.is_dir() else 'already exists'}", "replace it with --overwrite"
+        )
     return make(path, target)
 
 
@@ -103,4 +105,4 @@ def _pairs(paths: list[Path], clip: Path | None) -> Iterator[tuple[int, Path, ND
         if path is not None:
             yield frame.index, path, frame.image
     if waiting:
-        raise InputError(f"{clip} has no frame for the mask {next(iter(waiting.values()))}")
+        raise InputError(f"{clip} has no frame that belongs to the mask {next(iter(waiting.values()))}")

@@ -98,7 +98,9 @@ def _pixels(shape: dict[str, Any], size: tuple[int, int], where: str) -> Mask:
         y, x = np.mgrid[: size[0], : size[1]] + 0.5
         result = np.hypot(y - y0, x - x0) <= np.hypot(y1 - y0, x1 - x0)
     else:
-        raise InputError(f"{where} is a {kind}, which has no area", "polygon, mask, rectangle and circle can be read")
+        raise InputError(
+            f"{where} is a {kind}, which has no area", "supported shapes: polygon, mask, rectangle and circle"
+        )
     return result
 
 

@@ -46,7 +46,7 @@ def find_picture(frames: list[LabelledFrame], item: str, path: Path) -> Labelled
     found = [frame for frame in frames if item in (frame.name, Path(frame.name).name, Path(frame.name).stem)]
     found = found or [frame for frame in frames if item.isdecimal() and frame.index == int(item)]
     if len(found) != 1:
-        raise InputError(f"{path} holds {len(found) or 'no'} picture(s) {item!r}", f"it holds {in_short(frames)}")
+        raise InputError(f"{path} contains {len(found) or 'no'} picture(s) {item!r}", f"it contains {in_short(frames)}")
     return found[0]
 
 
@@ -67,4 +67,4 @@ def _is_labelme(path: Path) -> bool:
     if "images" in keys and "annotations" in keys:
         return False
     found = ", ".join(sorted(map(str, keys))[:6]) or "no object"
-    raise InputError(f"{path} is neither labelme's JSON nor COCO's: its keys are {found}")
+    raise InputError(f"{path} is neither a labelme nor a COCO file: found the keys {found}")

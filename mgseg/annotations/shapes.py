@@ -135,14 +135,14 @@ def decode_rle(rle: dict[str, Any], size: tuple[int, int]) -> Mask:
     """
     coco = import_extra("pycocotools.mask", "pycocotools")
     if list(rle.get("size", ())) != list(size):
-        raise InputError(f"run lengths of a picture of {rle.get('size')}, expected {list(size)} (height, width)")
+        raise InputError(f"the run-length mask has the size {rle.get('size')}, expected {list(size)} (height, width)")
     counts = rle.get("counts")
     if isinstance(counts, list):
         if not all(isinstance(n, int) and n >= 0 for n in counts) or sum(counts) != size[0] * size[1]:
-            raise InputError(f"run lengths that do not add up to {size[0] * size[1]} pixels")
+            raise InputError(f"the lengths of the run-length mask do not add up to {size[0] * size[1]} pixels")
         rle = coco.frPyObjects(rle, *size)
     elif not isinstance(counts, str | bytes) or not counts:
-        raise InputError("run lengths without counts")
+        raise InputError("the run-length mask has no counts")
     return _decode(rle)
 
 
@@ -171,9 +171,9 @@ def check_polygon(points: Any, where: str) -> Ring:
     try:
         ring = np.asarray(points, np.float64).reshape(-1, 2)
     except (ValueError, TypeError) as error:
-        raise InputError(f"{where}: a polygon is pairs of numbers, found {str(points)[:60]}") from error
+        raise InputError(f"{where}: a polygon must be pairs of numbers, found {str(points)[:60]}") from error
     if len(ring) < 3 or not np.isfinite(ring).all():
-        raise InputError(f"{where}: a polygon has three points or more, found {len(ring)}")
+        raise InputError(f"{where}: a polygon must have three points or more, found {len(ring)}")
     if np.abs(ring).max() > _FARTHEST:
         raise InputError(f"{where}: a polygon reaches to {np.abs(ring).max():g}, far outside of any frame")
     return ring
@@ -211,4 +211,4 @@ def import_extra(name: str, title: str) -> Any:
     try:
         return import_module(name)
     except ImportError as error:
-        raise MgsegError(f"annotation formats need {title}", "pip install 'mgseg[annotations]'") from error
+        raise MgsegError(f"reading or writing annotations needs {title}", "pip install 'mgseg[annotations]'") from error

@@ -34,5 +34,7 @@ def find_writer(name: str, path: Path) -> Callable[[Path, Clip], AnnotationWrite
         return writers[""]
     if path.suffix.lower() not in writers:
         endings = " or ".join(writers)
-        raise OutputError(f"{path}: a file for --{name.replace('_', '-')} ends in {endings}", "change the ending")
+        raise OutputError(
+            f"{path}: the name of a --{name.replace('_', '-')} file must end in {endings}", "change the ending"
+        )
     return writers[path.suffix.lower()]

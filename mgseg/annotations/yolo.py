@@ -63,7 +63,7 @@ def read_names(path: Path) -> dict[int, str]:
         pairs = enumerate(names) if isinstance(names, list) else names.items()
         return {int(number): str(name) for number, name in pairs}
     except (OSError, ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError) as error:
-        raise InputError(f"{file} gives no names of classes: {error!r}") from error
+        raise InputError(f"{file} gives no class names: {error!r}") from error
 
 
 def read_yolo(path: Path, size: tuple[int, int], names: Mapping[int, str] | None = None) -> LabelledFrame:
@@ -88,7 +88,10 @@ def read_yolo(path: Path, size: tuple[int, int], names: Mapping[int, str] | None
         if not first.isdecimal():
             raise InputError(f"{where}: expected a class number and a polygon, found {line[:40]!r}")
         if len(rest) == 4:
-            raise InputError(f"{where} is a box, not a polygon", "give it as --mask box:LEFT,TOP,RIGHT,BOTTOM")
+            raise InputError(
+                f"{where} is a box, expected a polygon",
+                "draw the box instead: --mask box:LEFT,TOP,RIGHT,BOTTOM, in pixels",
+            )
         ring = check_polygon(rest, where) * (size[1], size[0])
         label = (names or {}).get(int(first), f"class {first}")
         objects.append(LabelledObject(label, None, fill([ring], size)))

@@ -27,7 +27,7 @@ class _Commands(TyperGroup):
             console.error(error)
             raise typer.Exit(1) from None
         except KeyboardInterrupt:
-            console.message("interrupted; what is finished stays")
+            console.message("interrupted; finished results are kept")
             raise typer.Exit(INTERRUPTED) from None
         except OSError as error:  # a place in the file system that is not as needed; a closed pipe is typer's matter
             if error.filename is None or error.errno == errno.EPIPE:

@@ -59,7 +59,7 @@ def bench(
     else:
         console.table(_table(report))
     if plain and report["options"]["precision"] == Precision.float32 and report["masks"]["differences"]:
-        raise MgsegError("the masks of both forms differ, as they never should in float32")
+        raise MgsegError("the masks of the two variants differ, which never should happen in float32")
 
 
 def _parse_size(text: str) -> tuple[int, int]:

@@ -43,5 +43,5 @@ def edit(
 
     network = find_network(weights, device, precision)
     if host not in ("127.0.0.1", "localhost", "::1"):
-        console.warning(f"everybody who can reach {host} and knows the address can see and change the masks")
+        console.warning(f"anyone who can reach {host} and knows the full address can see and change the masks")
     serve(clip, project, host, port, not no_browser, network, SegmenterOptions(size), console.result)

@@ -131,13 +131,18 @@ def evaluate(
     Protocols of DAVIS 2016 and 2017 and of YouTube-VOS. Under torchrun the sequences are shared out.
     """
     if as_json and as_csv:
-        raise typer.BadParameter("JSON or CSV, one of them", param_hint="--csv")
+        raise typer.BadParameter("choose either --json or --csv, not both", param_hint="--csv")
     if results and (output or resume or overwrite or no_score):
         hint = "--output, --resume, --overwrite, --no-score"
-        raise typer.BadParameter("these belong to a run, and --results runs nothing", param_hint=hint)
+        raise typer.BadParameter(
+            "these options cannot be used with --results, which only scores masks", param_hint=hint
+        )
     if corrections and (results or output or resume or overwrite or no_score or archive or page or as_csv):
         hint = "--results, --output, --resume, --overwrite, --no-score, --zip, --report, --csv"
-        raise typer.BadParameter("--corrections prints a table or --json, and keeps no masks", param_hint=hint)
+        raise typer.BadParameter(
+            "these options cannot be used with --corrections, which writes no masks and prints a table or --json",
+            param_hint=hint,
+        )
     from mgseg.data.catalog import default_split, find_split
     from mgseg.data.video_layouts import read_list
     from mgseg.evaluation.evaluate import Files, evaluate_masks, evaluate_split
@@ -173,7 +178,7 @@ def evaluate(
     if os.environ.get("RANK", "0") != "0":  # under torchrun the first process alone speaks
         return
     if not report.objects and not no_score:
-        console.message("nothing was scored: there is no ground truth beside the given masks")
+        console.message("nothing was scored: the dataset has no ground truth except the first masks of the objects")
     for note in report.notes:
         console.warning(note)
     if as_json or as_csv:

@@ -47,5 +47,5 @@ def export(
         console.result(str(path))
     unknown = sorted(labels.keys() - set(result.object_ids))
     if unknown:
-        console.warning(f"--names has object {', '.join(map(str, unknown))}, which no mask holds")
+        console.warning(f"--names names object {', '.join(map(str, unknown))}, which is in no mask")
     console.message(f"{result.num_frames} masks, objects {', '.join(map(str, result.object_ids)) or 'none'}")

@@ -31,4 +31,6 @@ def frame(
     place = output or Path(f"{clip.absolute().stem}_{number:05d}.png")
     width, height = write_still(clip, number, place, mask_overlay, overwrite=overwrite)
     console.result(str(place))
-    console.message(f"frame {number}, {width}x{height}; a mask of this size fits: --mask {number}=MASK.png")
+    console.message(
+        f"frame {number}, {width}x{height}; to use a mask of this size: mgseg segment CLIP --mask {number}=MASK.png"
+    )

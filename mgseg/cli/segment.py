@@ -64,7 +64,7 @@ def _parse_position(text: str | None) -> int | Fraction | None:
     seconds = Fraction(0)
     for number, part in enumerate(text.removesuffix("s").split(":")):
         if number and Fraction(part) >= 60:
-            raise typer.BadParameter(f"{text!r}: after a colon there are at most 59 minutes or seconds")
+            raise typer.BadParameter(f"{text!r}: minutes and seconds after a colon must be at most 59")
         seconds = seconds * 60 + Fraction(part)
     return seconds
 
@@ -74,7 +74,7 @@ def _parse_objects(text: str | None) -> tuple[int, ...] | None:
     if text is None:
         return None
     if not re.fullmatch(r"\d{1,3}(,\d{1,3})*", text):
-        raise typer.BadParameter(f"{text!r} is no list of objects such as 1,3", param_hint="--objects")
+        raise typer.BadParameter(f"{text!r} is not a list of object numbers such as 1,3", param_hint="--objects")
     return tuple(int(number) for number in text.split(","))
 
 
@@ -279,14 +279,16 @@ def segment(
         "boxes": boxes,
     }
     if no_masks and not (overlay or scores or cut_outs or each_object or matte or report or any(annotations.values())):
-        raise typer.BadParameter("nothing else is asked for", param_hint="--no-masks")
+        raise typer.BadParameter(
+            "no other result is requested; add --overlay or --matte, for example", param_hint="--no-masks"
+        )
     if not matte and (matte_only or background):
-        raise typer.BadParameter("there is no --matte", param_hint="--matte-only" if matte_only else "--background")
+        raise typer.BadParameter("needs --matte", param_hint="--matte-only" if matte_only else "--background")
     if not cut_outs and hard:
-        raise typer.BadParameter("there are no --cut-outs", param_hint="--hard")
+        raise typer.BadParameter("needs --cut-outs", param_hint="--hard")
     if not matte and not cut_outs and (objects or expand or feather or invert):
         raise typer.BadParameter(
-            "they need --matte or --cut-outs", param_hint="--objects, --expand, --feather, --invert"
+            "these options need --matte or --cut-outs", param_hint="--objects, --expand, --feather, --invert"
         )
     labels = parse_names(names)
     begin, stop = _parse_position(start), _parse_position(end)
@@ -366,7 +368,7 @@ def _look_at(result: "SegmentResult") -> None:
         more = f" and {len(timeline.cuts) - _SAID} more" if len(timeline.cuts) > _SAID else ""
         console.message(f"scene cuts at frame {cuts}{more}: masks that run over a cut are often wrong")
     if not timeline.has_confidence:
-        console.message("no confidence: these weights hold none (mgseg weights calibrate fits it)")
+        console.message("no confidence: these weights contain no confidence model (mgseg weights calibrate adds one)")
     elif stretches := timeline.stretches():
         more = f" and {len(stretches) - _SAID} more" if len(stretches) > _SAID else ""
         console.message(f"look at {', '.join(map(str, stretches[:_SAID]))}{more}")

@@ -204,7 +204,7 @@ def train(
         console.result(str(result.weights))
     if result.stopped:
         if result.is_main:
-            console.message(f"stopped after {result.num_steps} steps; the same command with --resume goes on")
+            console.message(f"stopped after {result.num_steps} steps; repeat the command with --resume to continue")
         raise typer.Exit(1)
 
 
@@ -222,9 +222,9 @@ def _show(advance: console.Advance, record: dict[str, Any]) -> None:
     elif record["event"] == "validation":
         console.message(f"step {step}  J&F {100 * record['score']:.1f}")
     elif record["event"] == "problem":
-        console.warning(f"skipped, {record['message']}")
+        console.warning(f"skipped: {record['message']}")
     elif record["event"] == "end":
         if record["problems"]:
             console.warning(f"{record['problems']} file(s) could not be used; log.jsonl names them")
         if not record["new_steps"]:
-            console.message(f"nothing was left to do: this run ended after {step} steps")
+            console.message(f"nothing to do: this run has already finished its {step} steps")

@@ -49,7 +49,7 @@ def import_weights(
 
     import_stm(source, output, overwrite)
     console.result(str(output))
-    console.message("for the masks of STM's own code, segment with --memory-size 0 --precision float32")
+    console.message("to reproduce the masks of the original STM code, segment with --memory-size 0 --precision float32")
 
 
 @app.command("export")
@@ -91,7 +91,7 @@ def calibrate_weights(
         figures = calibrate(source, output, clips, device=device, overwrite=overwrite, progress=progress)
     console.result(str(output))
     message = f"Spearman {figures.spearman:.2f}, AUROC for J < 0.5 {figures.auroc:.2f}, regret {figures.regret:.3f}"
-    console.message(f"on sequences left out: {message}")
+    console.message(f"on sequences that were left out of the fit: {message}")
 
 
 def _row(entry: "ReleasedWeights") -> dict[str, Any]:

@@ -84,13 +84,15 @@ def find_split(dataset: str, split: str, root: Path | None) -> Split:
         home = Path(dataset)
         if not home.is_dir():
             known = ", ".join(DATASETS)
-            raise DatasetError(f"there is no dataset {dataset}", f"expected {known}, or an existing folder")
+            raise DatasetError(f"there is no dataset {dataset}", f"give {known}, or an existing folder")
         if (home / split).is_dir() or split in youtube_vos_splits(home):
             return read_youtube_vos(home.resolve().name, split, home)
         return read_davis(home.resolve().name, split, home, OWN.protocol, OWN.lists)
     if root is None or not root.is_dir():
-        found = "no folder was named" if root is None else f"{root} is no folder"
-        raise DatasetError(f"{dataset}: {found}", "name the folder of the datasets by --data or MGSEG_DATA")
+        found = "no folder was given" if root is None else f"{root} is not a folder"
+        raise DatasetError(
+            f"{dataset}: {found}", "give the folder of the datasets with --data FOLDER or the variable MGSEG_DATA"
+        )
     entry = DATASETS[dataset]
     for home in _homes(dataset, root):
         if split in entry.splits(home):
@@ -155,7 +157,7 @@ def _looked_for(dataset: str, split: str) -> str:
         layout = f"ImageSets/{entry.lists[0]}/{split}.txt, JPEGImages/480p/NAME, Annotations/480p/NAME"
     else:
         layout = f"{split}/meta.json, {split}/JPEGImages/NAME, {split}/Annotations/NAME"
-    return f"{dataset} is looked for ({layout}) in {', '.join(entry.folders[:6])} and the like"
+    return f"expected {dataset} ({layout}) in {', '.join(entry.folders[:6])} or a similar folder"
 
 
 def _found(root: Path) -> str:
@@ -169,4 +171,4 @@ def _found(root: Path) -> str:
     own = [path for path in sorted(root.iterdir()) if OWN.splits(path)]
     named = {home.resolve() for dataset in DATASETS for home in _homes(dataset, root)}
     found += [f"{path}, in DAVIS's layout" for path in own if path.resolve() not in named]
-    return "Found there: " + ("; ".join(found) or "no dataset that is known")
+    return "Found there: " + ("; ".join(found) or "no known dataset")

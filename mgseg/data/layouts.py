@@ -57,7 +57,7 @@ class Pair:
             mask = read_index_map(self.mask, shorter_side, binary=self.binary)
         if mask.shape != picture.shape[:2]:
             raise DatasetError(
-                f"{self.name}: the picture is {picture.shape[:2]}, its mask {mask.shape} (height, width)"
+                f"{self.name}: the picture is {picture.shape[:2]}, its mask is {mask.shape} (height, width)"
             )
         return picture, mask
 
@@ -72,10 +72,12 @@ def find_pairs(root: Path) -> list[Pair]:
         raise DatasetError(f"{root}: the folder of still pictures does not exist")
     read = _reader(root)
     if read is None:
-        raise DatasetError(f"{root}: not a layout of still pictures that is known", f"known are folders with {KNOWN}")
+        raise DatasetError(
+            f"{root}: not a layout of still pictures that mgseg knows", f"expected a folder with {KNOWN}"
+        )
     pairs = read()
     if not pairs:
-        raise DatasetError(f"{root}: no picture with a mask in it", f"known are folders with {KNOWN}")
+        raise DatasetError(f"{root}: no picture with a mask was found", f"expected a folder with {KNOWN}")
     return pairs
 
 

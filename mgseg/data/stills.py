@@ -111,7 +111,7 @@ class Stills:
             still = self._load(index)
             if still is not None:
                 return index, still
-        raise DatasetError(f"{self.name}: {ATTEMPTS} pictures in a row cannot be used, the last because {self._last}")
+        raise DatasetError(f"{self.name}: {ATTEMPTS} pictures in a row cannot be used; the last one: {self._last}")
 
     @property
     def _last(self) -> str:

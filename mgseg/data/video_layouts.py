@@ -61,10 +61,10 @@ def read_davis(dataset: str, split: str, home: Path, protocol: str, lists: Itera
         if lost := [mask for mask in masks if mask not in names]:
             where = find_folder(frames_root, name)
             more = f" ({len(lost)} are missing)" if len(lost) > 1 else ""
-            raise DatasetError(f"{where} has no frame {lost[0]}, but there is its mask{more}")
+            raise DatasetError(f"{where} has no frame {lost[0]}, although there is a mask of it{more}")
         sequences.append(VideoSequence(name, frames, masks, names, frozenset(names[:1]), {}))
     if not sequences:
-        raise DatasetError(f"{dataset} {split} has no sequence: {masks_root} holds no folders of masks")
+        raise DatasetError(f"{dataset} {split} has no sequence: {masks_root} contains no folders of masks")
     return Split(dataset, split, protocol, frames_root, masks_root, tuple(sequences))
 
 
@@ -78,10 +78,10 @@ def read_list(path: Path) -> list[str]:
         data = path.read_bytes()
         text = data.decode("utf-16" if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig")
     except (OSError, ValueError) as error:
-        raise DatasetError(f"{path} is no list of names: {error}") from error
+        raise DatasetError(f"{path} is not a list of names: {error}") from error
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     if not lines:
-        raise DatasetError(f"{path} lists nothing")
+        raise DatasetError(f"{path} lists no sequence")
     return lines
 
 
@@ -175,7 +175,9 @@ def _read_meta(path: Path) -> dict[str, Any]:
                 if not 0 < int(key) < 255 or not all(isinstance(frame, str) for frame in entry["frames"]):
                     raise ValueError(f"object {key} of {name}")
     except FileNotFoundError:
-        raise DatasetError(f"{path} is missing", "it lists the objects and the frames that count") from None
+        raise DatasetError(
+            f"{path} is missing", "this file lists the objects and the frames to score; copy it from the dataset"
+        ) from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DatasetError(f"{path} is not a YouTube-VOS meta.json: {error!r}") from error
     if not videos:
@@ -207,4 +209,4 @@ def find_folder(root: Path, name: str) -> Path:
 def check_name(name: str, what: str) -> None:
     """Refuse a name that would lead out of its folder."""
     if not name or name in {".", ".."} or "/" in name or "\\" in name or "\0" in name:
-        raise DatasetError(f"{what} {name!r} is no plain name")
+        raise DatasetError(f"{what} {name!r} is not a plain name: it must not contain a path")

@@ -87,9 +87,9 @@ class Actions:
         try:
             data = zlib.decompressobj().decompress(packed, shape[0] * shape[1] + 1)
         except zlib.error as error:
-            raise InputError(f"the mask is not zlib data: {error}") from error
+            raise InputError(f"the mask is not compressed with zlib: {error}") from error
         if len(data) != shape[0] * shape[1]:
-            raise InputError(f"a mask of this clip has {shape[0] * shape[1]} pixels, found {len(data)}")
+            raise InputError(f"expected a mask of {shape[0] * shape[1]} pixels, found {len(data)}")
         return {"version": clip.project.edit(frame, np.frombuffer(data, np.uint8).reshape(shape), version)}
 
     def _set_objects(self, clip_id: str, values: Values) -> Values:
@@ -112,7 +112,7 @@ class Actions:
     def _run(self, clip_id: str, values: Values) -> Values:
         clip, direction = self.clips[clip_id], values.get("direction", "both")
         if direction not in DIRECTIONS:
-            raise InputError(f"a direction is one of {', '.join(DIRECTIONS)}, found {direction!r}")
+            raise InputError(f"the direction must be one of {', '.join(DIRECTIONS)}, found {direction!r}")
         up_to = values.get("up_to")
         self._worker.submit(Job(clip_id, clip.project, clip.store, direction, None if up_to is None else int(up_to)))
         return {}

@@ -45,7 +45,10 @@ class Clips:
         if clip_id not in self._open:
             path = self.path(clip_id)
             if reads_once(path):
-                raise InputError(f"{in_words(path)} can be read only once, and editing reads a clip again and again")
+                raise InputError(
+                    f"{in_words(path)} can be read only once, but editing reads a clip many times",
+                    "save it to a file first",
+                )
             info = probe(path)
             folder = self._project or project_folder(path)
             project = Project(folder, info)
@@ -101,7 +104,9 @@ def find_clips(path: Path) -> list[Path]:
         return [path]  # a folder of pictures is one clip
     clips = [p for p in inside if p.suffix.lower() in VIDEOS or (p.is_dir() and _holds_pictures(p))]
     if not clips:
-        raise InputError(f"{path} holds no videos and no pictures", "name a video, a folder of pictures, or of videos")
+        raise InputError(
+            f"{path} contains no videos and no pictures", "give a video, a folder of pictures, or a folder of videos"
+        )
     return clips
 
 

@@ -34,13 +34,13 @@ def choose_outputs(clip: OpenClip, wanted: dict[str, Any]) -> Outputs:
     """The outputs of a request, in the folder `export` of the project: {"masks": "masks", "overlay": "overlay.mp4"}.
 
     Raises:
-        InputError: nothing is asked for, or a file that is not offered.
+        InputError: no result is selected, or a file that is not offered.
     """
     for name, file in wanted.items():
         if file not in CHOICES.get(name, ()):
-            raise InputError(f"there is no export {name!r} as {file!r}")
+            raise InputError(f"{name!r} cannot be exported as {file!r}")
     if not wanted:
-        raise InputError("nothing is asked for", "choose at least one result")
+        raise InputError("no result is selected", "choose at least one result")
     places = {name: clip.project.folder / "export" / file for name, file in wanted.items()}
     return Outputs(**places, object_names=_names(clip), overwrite=True)
 
@@ -81,7 +81,7 @@ class Exporter:
             OutputError: an output cannot be written.
         """
         if not self._busy.acquire(blocking=False):
-            raise InputError("an export runs already", "wait for its end")
+            raise InputError("an export is already running", "wait until it has ended")
         try:
             target = Target(
                 clip.info,

@@ -62,11 +62,11 @@ class ObjectInfo:
 
     def __post_init__(self) -> None:
         if not (isinstance(self.id, int) and 1 <= self.id <= MAX_OBJECTS):
-            raise InputError(f"an object's id is 1 to {MAX_OBJECTS}, found {self.id!r}")
+            raise InputError(f"an object's number must be 1 to {MAX_OBJECTS}, found {self.id!r}")
         if not (isinstance(self.name, str) and len(self.name) <= 100):
-            raise InputError("an object's name is a text of at most 100 characters")
+            raise InputError("an object's name must be a text of at most 100 characters")
         if not (isinstance(self.colour, str) and _COLOUR.fullmatch(self.colour)):
-            raise InputError(f"an object's colour is like #ff8800, found {self.colour!r}")
+            raise InputError(f"an object's colour must have the form #ff8800, found {self.colour!r}")
 
 
 def new_object(object_id: int) -> ObjectInfo:
@@ -113,14 +113,20 @@ class Project:
             size = state["clip"]["width"], state["clip"]["height"]
             known = state["format"] == FORMAT and {"objects", "position"} <= state.keys()
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise InputError(f"{path} is damaged: {error}", "move it away; the masks beside it are kept") from error
+            raise InputError(
+                f"{path} is damaged: {error}", "delete this file; the masks in the same folder are kept"
+            ) from error
         if not known:
             raise InputError(
-                f"{path} was written by another version of mgseg", "use that version, or another --project"
+                f"{path} was written by another version of mgseg",
+                "use that version, or choose another folder with --project",
             )
         if size != (self.info.width, self.info.height):
             found = f"frames of {size[0]}x{size[1]}, the clip has {self.info.width}x{self.info.height}"
-            raise InputError(f"{self.folder} belongs to another clip: it has {found}", "name another --project folder")
+            raise InputError(
+                f"{self.folder} belongs to another clip: its project has {found}",
+                "choose another folder with --project",
+            )
         return dict(state)
 
     def save(self) -> None:
@@ -167,7 +173,10 @@ class Project:
             raise InputError(f"a mask of this clip is {expected_shape}, found {mask.dtype} {mask.shape}")
         with self.lock:
             if expected is not None and expected != self.version(frame):
-                raise ConflictError(f"frame {frame} was changed elsewhere", "the page now shows it as it is")
+                raise ConflictError(
+                    f"frame {frame} was changed in another window or by a run",
+                    "the page now shows the newest mask; repeat your change",
+                )
             ids = set(np.flatnonzero(np.bincount(mask.ravel(), minlength=256)).tolist()) - {0}
             if ids - self.objects.keys():
                 raise InputError(f"there is no object {min(ids - self.objects.keys())}", "add the object first")

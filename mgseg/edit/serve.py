@@ -46,7 +46,9 @@ def serve(
 
     paths = find_clips(path)
     if project and len(paths) > 1:
-        raise InputError(f"--project keeps the work on one clip, and {path} holds {len(paths)}")
+        raise InputError(
+            f"--project is for one clip, but {path} contains {len(paths)}", "open one clip, or leave out --project"
+        )
     token = secrets.token_urlsafe(24)
     events = Events()
     clips = Clips(paths, project, events.publish)
@@ -76,5 +78,7 @@ def _listen(host: str, port: int) -> socket.socket:
     except OSError as error:
         listener.close()
         reason = error.strerror or error
-        raise MgsegError(f"cannot listen on {host}, port {port}: {reason}", "--port 0 takes any free port") from error
+        raise MgsegError(
+            f"cannot listen on {host}, port {port}: {reason}", "use any free port with --port 0"
+        ) from error
     return listener

@@ -77,7 +77,7 @@ class _Handlers:
         try:
             values = json.loads(await _body(request) or b"{}")
             if not isinstance(values, dict):
-                raise InputError("the request is no JSON object")
+                raise InputError("the request is not a JSON object")
             answer = await run_in_threadpool(action, clip_id, values)
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(f"the request is not understood: {error!r}") from error

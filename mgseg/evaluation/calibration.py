@@ -90,7 +90,9 @@ def calibrate(
     if find_spec("scipy") is None:
         raise MgsegError("fitting a confidence model needs scipy", "pip install 'mgseg[calibrate]'")
     if len(split.sequences) < FOLDS:
-        raise DatasetError(f"{split.dataset} {split.name} has {len(split.sequences)} sequences; {FOLDS} are needed")
+        raise DatasetError(
+            f"{split.dataset} {split.name} has {len(split.sequences)} sequences; at least {FOLDS} are needed"
+        )
     entries = read_checkpoint(source)
     tracks: list[Track] = []
     counts = [sum(len(s.labelled_frames()[:: c.every]) for s in split.sequences) for c in CONDITIONS]

@@ -77,8 +77,8 @@ def simulate_corrections(
     """
     network = network or Network()
     if pick is Pick.confidence and confidence_model(network) is None:
-        hint = "mgseg weights calibrate fits one; --pick uniform needs none"
-        raise InputError(f"the weights {network.name} hold no confidence model to pick frames by", hint)
+        hint = "fit one with mgseg weights calibrate, or use --pick uniform, which needs none"
+        raise InputError(f"the weights {network.name} contain no confidence model, which --pick confidence needs", hint)
     truths = {sequence.name: _frames(sequence) for sequence in split.sequences}
     found: dict[str, list[Round]] = {}
     for number, sequence in enumerate(split.sequences):
@@ -121,8 +121,8 @@ def _frames(sequence: VideoSequence) -> list[str]:
     """Names of the frames, each of which must have a mask."""
     names = [path.stem for path in sequence.frames]
     if missing := [name for name in names if name not in sequence.masks]:
-        what = f"{sequence.name} has no true mask of {len(missing)} frames, the first {missing[0]}"
-        raise DatasetError(what, "corrections are simulated on datasets such as DAVIS")
+        what = f"{sequence.name} has no ground truth for {len(missing)} frames; the first is {missing[0]}"
+        raise DatasetError(what, "--corrections needs a dataset with a mask for every frame, such as DAVIS")
     return names
 
 

@@ -143,9 +143,9 @@ def _check(split: Split, archive: Path | None, page: Path | None, score: bool) -
         check_given(split)
     for path in (archive, page):
         if path and path.is_dir():
-            raise OutputError(f"cannot write {path}: it is a folder", "name a file")
+            raise OutputError(f"cannot write {path}: it is a folder", "give the name of a file")
         if path and not path.resolve().parent.is_dir():
-            raise OutputError(f"cannot write {path}: there is no folder {path.parent}")
+            raise OutputError(f"cannot write {path}: there is no folder {path.parent}", "create the folder first")
 
 
 def _settings(split: Split, run: dict[str, Any] | None) -> dict[str, Any]:

@@ -115,16 +115,18 @@ def _prepare(
     """Check that all can be read and written, and return the sequences that are to be done."""
     for sequence in split.sequences:
         if not sequence.frames:
-            raise DatasetError(f"{split.frames_root / sequence.name} holds no pictures")
+            raise DatasetError(f"{split.frames_root / sequence.name} contains no pictures")
     done = {name for name in split.names if (output / name).is_dir()}
     if done and resume:
         before = read_run(output) or {}
         if other := [name for name in record if name not in INCIDENTAL and before.get(name) != record[name]]:
-            message = f"{output} holds the results of another run, with other {', '.join(other)}"
-            raise OutputError(message, "run with the same settings, or into another folder")
+            message = f"{output} contains the results of a run with other {', '.join(other)}"
+            raise OutputError(message, "use the same settings, or choose another folder with --output")
         record["speed"] = before.get("speed")
     elif done and not overwrite:
-        raise OutputError(f"{output} holds results", "--resume goes on with them, --overwrite replaces them")
+        raise OutputError(
+            f"{output} already contains results", "continue with --resume, or replace them with --overwrite"
+        )
     write_run(output, record)
     return [sequence for sequence in split.sequences if not (resume and sequence.name in done)]
 
@@ -168,7 +170,7 @@ def _run_sequence(
                 if frame.name in saved:
                     sink.put(_write, (part / f"{frame.name}.png", mask, segmenter.confidence if started else None))
         if not started:
-            raise DatasetError(f"no mask of {sequence.name} gives an object")
+            raise DatasetError(f"no mask of {sequence.name} contains an object")
         shutil.rmtree(folder, ignore_errors=True)
         part.replace(folder)
     except OSError as error:
@@ -191,7 +193,7 @@ def _inputs(sequence: VideoSequence, single_object: bool) -> Iterator[tuple[Fram
             mask = read_index_map(sequence.masks[frame.name])
             if mask.shape != frame.image.shape[:2]:
                 sizes = [f"{shape[1]}x{shape[0]}" for shape in (mask.shape, frame.image.shape)]
-                raise DatasetError(f"{sequence.masks[frame.name]} is {sizes[0]}, its picture {sizes[1]}")
+                raise DatasetError(f"{sequence.masks[frame.name]} is {sizes[0]}, its picture is {sizes[1]}")
             mask = (mask > 0).view(np.uint8) if single_object else mask
             new = set(ids_of(mask)) - known - {VOID}
             if new:

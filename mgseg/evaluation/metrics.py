@@ -104,7 +104,9 @@ def _without_void(prediction: Mask, truth: Mask, void: Mask | None) -> tuple[Mas
     """Return both masks as bool, void pixels cleared; refuse masks of different sizes."""
     if prediction.ndim != 2 or prediction.shape != truth.shape or (void is not None and void.shape != truth.shape):
         shapes = [list(mask.shape) for mask in (prediction, truth, void) if mask is not None]
-        raise InputError(f"masks of one size (height, width) are compared; got {', '.join(map(str, shapes))}")
+        raise InputError(
+            f"masks to compare must all be of one size (height, width); found {', '.join(map(str, shapes))}"
+        )
     prediction, truth = prediction.astype(bool, copy=False), truth.astype(bool, copy=False)
     return (prediction, truth) if void is None else (prediction & ~void, truth & ~void)
 

@@ -75,10 +75,10 @@ def _pairs(sequence: VideoSequence, protocol: str, results: Path) -> dict[str, F
     """Return the frames to look at of a sequence by name."""
     names = sequence.saved if protocol == "youtube-vos" else sequence.saved[:-1]
     if len(names) < 2:
-        raise DatasetError(f"{sequence.name} has no frame to score: it has {len(sequence.saved)} in all")
+        raise DatasetError(f"{sequence.name} has no frame to score: it has {len(sequence.saved)} frame(s) in all")
     if missing := [name for name in names if name not in sequence.masks]:
         folder = next(iter(sequence.masks.values())).parent if sequence.masks else sequence.name
-        raise DatasetError(f"the ground truth {folder} lacks {_list(missing)}")
+        raise DatasetError(f"the ground truth in {folder} lacks {_list(missing)}")
     predictions = [None, *(result_path(results, sequence.name, name) for name in names[1:])]
     return {name: FramePair(sequence.masks[name], path) for name, path in zip(names, predictions, strict=True)}
 
@@ -87,7 +87,10 @@ def _check_all_there(paths: Iterable[Path | None]) -> None:
     missing = [path for path in paths if path is not None and not path.is_file()]
     folders = {path.parent for path in missing if not path.parent.is_dir()}
     if folders:
-        raise InputError(f"missing sequences: {_list(sorted(map(str, folders)))}", "results are SEQUENCE/FRAME.png")
+        raise InputError(
+            f"missing sequences: {_list(sorted(map(str, folders)))}",
+            "each mask must be stored as SEQUENCE/FRAME.png in the --results folder",
+        )
     if missing:
         raise InputError(f"missing masks: {_list(list(map(str, missing)))}")
 
@@ -95,7 +98,7 @@ def _check_all_there(paths: Iterable[Path | None]) -> None:
 def _check_ids(sequence: VideoSequence, pairs: dict[str, FramePair], scores: dict[str, FrameScore]) -> None:
     known = {i for score in scores.values() for i in score.truth_ids}
     if not known:
-        raise DatasetError(f"the ground truth of {sequence.name} shows no object", ZERO_255)
+        raise DatasetError(f"the ground truth of {sequence.name} contains no object", ZERO_255)
     for name, score in scores.items():
         if extra := set(score.predicted_ids) - known:
             found = f"holds {_list(sorted(extra), 'id')}; the sequence has {_list(sorted(known), 'object')}"
@@ -113,10 +116,12 @@ def _objects(
         scored = frames[first + 1 :]
         what = f"{sequence.name}, object {i}"
         if not scored:
-            notes.append(f"{what}: not scored, it first appears in the last frame that counts")
+            notes.append(f"{what}: not scored, because it first appears in the last frame that could be scored")
             continue
         if not any(i in frame.truth_ids for frame in scored):
-            notes.append(f"{what}: gone in all scored frames; its scores say only how little is predicted")
+            notes.append(
+                f"{what}: absent from all scored frames; its score only measures how few pixels were predicted for it"
+            )
         values = np.array([frame.scores.get(i, (1.0, 1.0)) for frame in scored])  # absent on both sides: right
         if seen is not None and i not in sequence.categories:
             raise DatasetError(f"{what}: meta.json has no category for it")

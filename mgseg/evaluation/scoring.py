@@ -88,7 +88,7 @@ def score_pair(pair: FramePair, *, single_object: bool) -> FrameScore:
     prediction = read_index_map(pair.prediction, as_stored=True)
     if prediction.shape != truth.shape:
         sizes = [f"{shape[1]}x{shape[0]}" for shape in (prediction.shape, truth.shape)]
-        raise InputError(f"{pair.prediction} is {sizes[0]}, the ground truth {sizes[1]}")
+        raise InputError(f"{pair.prediction} is {sizes[0]}, its ground truth is {sizes[1]}")
     prediction = (prediction > 0).view(np.uint8) if single_object else prediction
     predicted_ids = ids_of(prediction)
     if predicted_ids == (VOID,) and truth_ids in ((), (1,)):  # black and white; of several objects it is an error

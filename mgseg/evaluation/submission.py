@@ -51,7 +51,7 @@ def check_given(split: Split) -> None:
     """
     for sequence in split.sequences:
         if not sequence.masks:
-            raise DatasetError(f"{sequence.name} has no mask that gives its objects")
+            raise DatasetError(f"{sequence.name} has no mask that shows its objects")
         missing = set(sequence.promised)
         for path in sequence.masks.values():
             if not missing:
@@ -59,9 +59,9 @@ def check_given(split: Split) -> None:
             missing.difference_update(ids_of(read_index_map(path)))
         if missing:
             folder, ids = path.parent, ", ".join(map(str, sorted(missing)))
-            hint = "complete the masks; --no-score segments the rest without a zip"
+            hint = "add the missing masks, or use --no-score to segment the rest without a zip"
             raise DatasetError(
-                f"no mask in {folder} gives object {ids} of {sequence.name}, which meta.json lists", hint
+                f"no mask in {folder} contains object {ids} of {sequence.name}, which meta.json lists", hint
             )
 
 
@@ -72,14 +72,16 @@ def _checked(sequence: VideoSequence, single_object: bool, results: Path) -> Ite
     for frame in sequence.saved:
         path = result_path(results, sequence.name, frame)
         if not path.is_file():
-            raise InputError(f"{path} is missing", "a submission holds every sequence and every frame that counts")
+            raise InputError(f"{path} is missing", "a submission must contain every sequence and every scored frame")
         mask = read_index_map(path)
         if mask.shape != given[0].shape:
             sizes = [f"{shape[1]}x{shape[0]}" for shape in (mask.shape, given[0].shape)]
-            raise InputError(f"{path} is {sizes[0]}, the sequence {sizes[1]}")
+            raise InputError(f"{path} is {sizes[0]}, the sequence is {sizes[1]}")
         with Image.open(path) as picture:
             if picture.mode != "P":
-                raise InputError(f"{path} has no palette", "servers take indexed PNG, as mgseg writes it")
+                raise InputError(
+                    f"{path} is not an indexed PNG", "servers expect indexed PNGs, which mgseg writes by default"
+                )
         if not single_object and (extra := set(ids_of(mask)) - known):
-            raise InputError(f"{path} holds ids {sorted(extra)}; the sequence has {sorted(known)}")
+            raise InputError(f"{path} contains the objects {sorted(extra)}; the sequence has only {sorted(known)}")
         yield f"{sequence.name}/{frame}.png", path

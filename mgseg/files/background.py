@@ -40,9 +40,7 @@ class Background:
             colour = ImageColor.getrgb(str(wanted))[:3]
         except ValueError as error:
             hint = "for instance --background green, --background '#00b140', --background beach.jpg, --background blur"
-            raise InputError(
-                f"the background {wanted} is no picture that exists, no colour and not blur", hint
-            ) from error
+            raise InputError(f"the background {wanted} is not an existing picture, a colour or blur", hint) from error
         self._plane = np.full((*size, 3), colour, np.uint8)
 
     def draw(self, frame: U8, alpha: NDArray[np.float32]) -> U8:

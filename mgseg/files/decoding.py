@@ -30,7 +30,7 @@ _PROMISING = {"mov", "matroska"}
 _COVERS = Disposition.attached_pic | Disposition.timed_thumbnails
 _DEFAULT_BONUS = 5_000_000  # what ffmpeg adds to a stream's pixels or channels if it is marked as the default
 
-_PIPE_HINT = "write it as -f matroska or -f mpegts: an MP4 has its index at the end, which a pipe cannot go back from"
+_PIPE_HINT = "pipe it as -f matroska or -f mpegts: an MP4 has its index at the end, and a pipe cannot be read backwards"
 
 _T = TypeVar("_T")
 
@@ -62,7 +62,7 @@ def _open(path: Path) -> InputContainer:
         return av.open(f"file:{path}")  # "file:" keeps a name like "a:b.mp4" from being taken for a protocol
     if sys.stdin.isatty():
         raise InputError(
-            "nothing is piped into the standard input", "for instance: ffmpeg ... -f matroska - | mgseg ..."
+            "no data is piped into the standard input", "for example: ffmpeg -i CLIP -f matroska - | mgseg segment -"
         )
     options = {"fd": str(sys.stdin.fileno()), "protocol_whitelist": "fd,file"}  # a playlist must not lead elsewhere
     return av.open("fd:", "r", options=options)
@@ -72,12 +72,17 @@ def choose_video(path: Path, container: InputContainer) -> VideoStream:
     """The stream that ffmpeg would take: no cover, no still, with frames, the default one or else the largest."""
     streams = [stream for stream in container.streams.video if not stream.disposition & _COVERS]
     if not container.streams.video:
-        raise InputError(f"{in_words(path)} has no video stream", "a cut file may have lost it")
+        raise InputError(
+            f"{in_words(path)} has no video stream",
+            "if it is a copy, copy it again: an incomplete file may lack the stream",
+        )
     if not streams:
         raise InputError(f"{in_words(path)} has no video stream, only a cover picture")
     known = [stream for stream in streams if stream.codec_context]
     if not known:
-        raise InputError(f"{path} is damaged, or of a codec that this build of FFmpeg does not know")
+        raise InputError(
+            f"{path} is damaged, or its codec is unknown to this build of FFmpeg", "convert it with another program"
+        )
 
     def score(stream: VideoStream) -> tuple[bool, bool, int]:
         area = stream.codec_context.width * stream.codec_context.height
@@ -102,7 +107,7 @@ def choose_sound(container: InputContainer) -> AudioStream | None:
 
 def _not_a_video(path: Path, error: Exception) -> InputError:
     if isinstance(error, PermissionError):
-        return InputError(f"{path} may not be read")
+        return InputError(f"{path} cannot be read: permission denied")
     if reads_once(path):
         return InputError(f"{in_words(path)} is empty, or not a video that can be read", _PIPE_HINT)
     with path.open("rb") as file:
@@ -111,8 +116,8 @@ def _not_a_video(path: Path, error: Exception) -> InputError:
         return InputError(f"{path} is empty")
     if start[4:8] == b"ftyp":
         return InputError(
-            f"{path} is a cut MP4: its index (moov), written last, is missing, so nothing in it can be found",
-            "copy or record it again; some tools rebuild the index from a whole file of the same camera",
+            f"{path} is an incomplete MP4: its index (moov), which is written last, is missing",
+            "copy or record it again; some tools can rebuild the index with an intact file of the same camera",
         )
     return InputError(f"{path} is not a video that can be read")
 
@@ -170,11 +175,13 @@ def decode(path: Path, container: InputContainer, stream: VideoStream) -> Iterat
     slack = max(longest, 3 * step / 2)  # the last frame's duration is often missing
     if not count:
         hint = _PIPE_HINT if reads_once(path) else None
-        raise InputError(f"{in_words(path)} holds no frame that can be decoded", hint)
+        raise InputError(f"{in_words(path)} contains no frame that can be decoded", hint)
     if broken or end + slack < promised or _lacks_frames(path, container, stream, count):
         total = max(stream.frames or round(promised / step) or count + broken, count)
         found = f"{count} of {total} frames could be read" if total > count else f"{count} frames could be read"
-        raise InputError(f"{in_words(path)} is cut or damaged: {found}", "copy or record it again to get the rest")
+        raise InputError(
+            f"{in_words(path)} is cut or damaged: {found}", "copy or record the clip again to get the rest"
+        )
 
 
 class _Reordered:

@@ -34,7 +34,7 @@ class Encoding:
         found = next((encoder for encoder in self.encoders if has_encoder(encoder[0])), None)
         if found is None:
             names = " or ".join(name for name, _ in self.encoders)
-            hint = "choose another kind of file, or install a build that has it: pip install --upgrade av"
+            hint = "choose another kind of file, or install a build with this encoder: pip install --upgrade av"
             raise OutputError(f"cannot write {path}: this build of FFmpeg has no encoder {names}", hint)
         return found
 

@@ -100,7 +100,10 @@ def _around(*masks: Mask | None) -> Box:
     """A box with some room around all pixels of the masks."""
     given = [mask for mask in masks if mask is not None and mask.any()]
     if not given:
-        raise InputError("there is nothing to cut an object out from", "draw a box around it, or a stroke on it")
+        raise InputError(
+            "there is nothing to cut out: neither a box nor a stroke is given",
+            "draw a box around the object, or a stroke on it",
+        )
     rows, columns = np.nonzero(np.logical_or.reduce(given))
     room = [(x.max() - x.min()) // 4 + 8 for x in (columns, rows)]
     return (

@@ -36,7 +36,7 @@ _FEW_SPECKS = 8  # so many specks do occur in hand-made datasets, which are inde
 _FEW_GREYS = 16  # more grey values than this are a soft edge or JPEG, and cleaned by brightness
 _SHADES = 8  # painted greys that differ by less are one, with noise
 _MIDDLE_GREYS = range(96, 161)  # "unknown" in a trimap
-_CLEAN_HINT = "--clean-mask gives each stray pixel to the object beside it; or save the mask without smooth edges"
+_CLEAN_HINT = "use --clean-mask to give each stray pixel to the nearest object, or save the mask without smooth edges"
 
 Mask = NDArray[np.uint8]
 
@@ -115,8 +115,8 @@ def narrow(path: Path, wide: NDArray[np.generic]) -> Mask:
             return np.rint(wide.astype(np.float64) * 255).astype(np.uint8)
         found = f"its values go from {lowest:g} to {highest:g}"
     else:
-        found = "some of its values are no numbers"
-    hint = "give the objects the values 1 to 254, and save it with 8 bits"
+        found = "some of its values are not numbers (NaN)"
+    hint = "give the objects the values 1 to 254, and save the mask with 8 bits a pixel"
     raise InputError(f"the mask {path} has more than 8 bits a pixel and {found}", hint)
 
 
@@ -129,7 +129,7 @@ def _opaque(path: Path, picture: Image.Image) -> NDArray[np.bool_]:
             return opaque
         if (alpha == alpha.flat[0]).all() and alpha.flat[0]:
             return np.ones_like(opaque)
-        raise InputError(f"the mask {path} is transparent everywhere", "only what is opaque can be an object")
+        raise InputError(f"the mask {path} is transparent everywhere", "paint the object with an opaque colour")
     return np.ones((picture.height, picture.width), bool)
 
 
@@ -203,7 +203,7 @@ def _cleaned_grey(path: Path, grey: Mask, blemishes: Blemishes, *, is_few: bool)
 
 def _check_is_no_photo(path: Path, rgb: Mask, colours: Mask, num_colours: int) -> None:
     if is_photo(rgb, colours, num_colours):
-        hint = "a mask has one flat colour for each object and black elsewhere; save it without the picture"
+        hint = "a mask has one flat colour for each object and is black elsewhere; hide the photo before you save"
         raise _PhotoError(f"the mask {path} has {num_colours:,} colours, as a photo has", hint)
 
 
@@ -264,7 +264,7 @@ def _number_colours(path: Path, rgb: Mask) -> MaskFile:
     background = 0 if values[0] == 0 else order[0] if largest_is_white else -1
     order = order[order != background]
     if len(order) > 254:
-        raise InputError(f"the mask {path} has {len(order)} flat colours; more than 254 objects cannot be followed")
+        raise InputError(f"the mask {path} has {len(order)} flat colours; at most 254 objects can be segmented")
     numbers = np.zeros(len(values), np.uint8)
     numbers[order] = np.arange(1, len(order) + 1)
     return MaskFile(numbers[labels], _palette_of(levels[order]), by_colour=True)

@@ -49,7 +49,7 @@ def _decode_by(name: str, container: InputContainer, stream: VideoStream) -> Ite
         context = Codec(name, "r").create("video")
     except UnknownCodecError as error:
         found = f"this build of FFmpeg has no decoder {name}, which reads alpha"
-        raise InputError(found, "convert the mask to a folder of PNGs") from error
+        raise InputError(found, "convert the mask video to a folder of PNGs") from error
     assert isinstance(context, VideoCodecContext)
     context.extradata = stream.codec_context.extradata
     for packet in container.demux(stream):
@@ -67,6 +67,6 @@ def _matte(path: Path, number: int, raw: VideoFrame) -> NDArray[np.uint8]:
     if has_alpha and not (is_grey and rgba[:, :, 3].min() == 255):
         return rgba[:, :, 3].copy()
     if not is_grey:
-        hint = "a matte is white where the object is, and black elsewhere; or it has an alpha channel"
+        hint = "a mask video must be white on the object and black elsewhere, or have an alpha channel"
         raise InputError(f"frame {number} of the mask {path} is in colour, without alpha", hint)
     return rgba[:, :, 1].copy()

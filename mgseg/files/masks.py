@@ -31,7 +31,7 @@ from mgseg.files.pictures import (
     write_png,
 )
 
-_RESIZE_HINT = "--resize-mask scales the mask to the clip"
+_RESIZE_HINT = "use --resize-mask to scale the mask to the clip"
 
 
 def read_mask(
@@ -77,9 +77,11 @@ def read_mask(
         mask = fit_mask(mask, f"the mask {path}", size, resize=resize, pixel_aspect=pixel_aspect, turned_by=turned_by)
     if not may_be_empty and not object_ids(mask):
         if (mask == VOID).any():
-            hint = "255 means void in an indexed mask; give the object another index, or save it as greyscale"
-            raise InputError(f"the mask {path} marks no object: all of it is void (255) or background", hint)
-        raise InputError(f"the mask {path} marks no object: it is 0 everywhere")
+            hint = "255 means void (ignored) in an indexed PNG; give the object another index, or save as greyscale"
+            raise InputError(f"the mask {path} marks no object: every pixel is void (255) or background", hint)
+        raise InputError(
+            f"the mask {path} marks no object: it is 0 everywhere", "paint each object with a value from 1 to 254"
+        )
     return replace(file, mask=mask)
 
 
@@ -101,7 +103,7 @@ def fit_mask(
         return mask
     hint = _size_hint(mask.shape, size, pixel_aspect, turned_by)
     if not resize or hint != _RESIZE_HINT:
-        raise InputError(f"{name} is {mask.shape[1]}x{mask.shape[0]}, the clip {size[1]}x{size[0]}", hint)
+        raise InputError(f"{name} is {mask.shape[1]}x{mask.shape[0]}, the clip is {size[1]}x{size[0]}", hint)
     return np.asarray(Image.fromarray(mask).resize((size[1], size[0]), Image.Resampling.NEAREST))
 
 
@@ -212,7 +214,7 @@ def _stored_values(path: Path, picture: Image.Image) -> tuple[Mask, bool]:
     if picture.mode == "P":  # a dataset's own palette
         return np.array(picture), False
     found = f"a picture in colour (mode {picture.mode})"
-    raise InputError(f"{path} is {found}; expected an index map of 8 bits", "save it as indexed PNG")
+    raise InputError(f"{path} is {found}; expected object numbers of 8 bits", "save it as an indexed PNG")
 
 
 def as_index_map(array: object, size: tuple[int, int]) -> Mask:
@@ -222,14 +224,22 @@ def as_index_map(array: object, size: tuple[int, int]) -> Mask:
         InputError: it is anything else, or holds 255 alone, which is void and not the object of a 0/255 mask.
     """
     if not isinstance(array, np.ndarray):
-        hint = "np.asarray(...) makes one of a list or a Pillow picture, .cpu().numpy() of a tensor"
-        raise InputError(f"a mask is a NumPy array, found {type(array).__name__}", hint)
+        hint = "convert a list or a Pillow picture with np.asarray(...), a tensor with .cpu().numpy()"
+        raise InputError(f"a mask must be a NumPy array, found {type(array).__name__}", hint)
     if array.shape != size or array.dtype not in (np.uint8, np.bool_):
-        hint = "resize it by nearest neighbour" if array.shape != size else "object ids are 1 to 254: astype(np.uint8)"
-        raise InputError(f"a mask is uint8 or bool of the frame's size {size}, found {array.dtype} {array.shape}", hint)
+        hint = (
+            "resize it with nearest-neighbour interpolation"
+            if array.shape != size
+            else "object ids are 1 to 254: astype(np.uint8)"
+        )
+        raise InputError(
+            f"a mask must be uint8 or bool and of the frame's size {size}, found {array.dtype} {array.shape}", hint
+        )
     mask = array.astype(np.uint8, copy=False)
     if (mask == VOID).any() and not object_ids(mask):
-        raise InputError("the mask marks no object: it holds 255 alone, which is void", "of a 0/255 mask: mask > 127")
+        raise InputError(
+            "the mask marks no object: it contains 255 alone, which means void", "convert a 0/255 mask with: mask > 127"
+        )
     return mask
 
 

@@ -38,7 +38,7 @@ class Alpha:
 
     def __post_init__(self) -> None:
         if self.feather < 0:
-            raise InputError(f"feather is a number of pixels from 0 on, found {self.feather}")
+            raise InputError(f"feather must be 0 pixels or more, found {self.feather}")
 
     def check(self, known: tuple[int, ...]) -> None:
         """Refuse objects that there are not.
@@ -49,7 +49,7 @@ class Alpha:
         unknown = sorted(set(self.objects or ()) - set(known))
         if unknown:
             wanted, given = (", ".join(map(str, ids)) for ids in (unknown, known))
-            raise InputError(f"no mask gives object {wanted}", f"the masks give {given}")
+            raise InputError(f"no mask contains object {wanted}", f"the masks contain {given}")
 
     def draw(self, frame: U8, scores: Mapping[int, Plane], scale: float = 1) -> Plane:
         """Make the alpha of a frame from probabilities.

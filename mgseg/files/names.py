@@ -77,9 +77,11 @@ def check_name(path: Path) -> None:
         OutputError: on Windows only.
     """
     if ON_WINDOWS and _is_device(path.name):
-        raise OutputError(f"cannot write {path}: Windows takes this name for a device", "give it another name")
+        raise OutputError(f"cannot write {path}: Windows reserves this name for a device", "choose another name")
     if ON_WINDOWS and path.name != path.name.rstrip(". "):
-        raise OutputError(f"cannot write {path}: Windows drops a dot or space at the end of a name")
+        raise OutputError(
+            f"cannot write {path}: Windows removes a dot or space at the end of a name", "choose a name without it"
+        )
 
 
 def _is_device(name: str) -> bool:

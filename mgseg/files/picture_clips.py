@@ -38,7 +38,7 @@ class PictureFolder:
         self._paths = list_pictures(folder)
         twice = [stem for stem, count in Counter(same_form(path.stem) for path in self._paths).items() if count > 1]
         if twice:
-            hint = "a mask is named after its picture, and belongs in a folder of its own"
+            hint = "if one of them is a mask, move the masks to a folder of their own"
             raise InputError(f"{folder} holds more than one picture named {twice[0]}", hint)
         _check_kinds(folder, self._paths)
         height, width = read_picture(self._paths[0]).shape[:2]
@@ -77,8 +77,8 @@ class PictureFolder:
     @staticmethod
     def _check_size(path: Path, size: tuple[int, ...], first: tuple[int, int]) -> None:
         if size != first:
-            found = f"{size[1]}x{size[0]}, the first {first[1]}x{first[0]}"
-            hint = "scale it, or move it to another folder if it is no frame"
+            found = f"{size[1]}x{size[0]}, the first is {first[1]}x{first[0]}"
+            hint = "scale it, or move it to another folder if it is not a frame"
             raise InputError(f"the pictures of a clip must be of one size: {path} is {found}", hint)
 
 
@@ -86,13 +86,15 @@ def _check_kinds(folder: Path, paths: list[Path]) -> None:
     """Refuse pictures that would be left out without a word, and masks among frames of another kind."""
     unread = [path for path in folder.iterdir() if path.suffix.lower() in OTHER_PICTURES and path.name[0] != "."]
     if unread:
-        hint = "convert it to PNG if it is a frame, else move it to another folder"
-        raise InputError(f"{min(unread)} is a picture of a kind that cannot be read as a frame", hint)
+        hint = "convert it to PNG, or move it to another folder if it is not a frame"
+        raise InputError(f"{min(unread)} is a picture in a format that mgseg cannot read", hint)
     usual = Counter(PICTURE_KINDS[path.suffix.lower()] for path in paths).most_common(1)[0][0]
     for path in paths:
         if PICTURE_KINDS[path.suffix.lower()] != usual and is_indexed(path):
             found = f"{path} is an indexed picture among frames in {usual}, and looks like a mask"
-            raise InputError(found, "move it to another folder; if it is a frame, convert it")
+            raise InputError(
+                found, "move it to another folder; if it is a frame, convert it to the format of the others"
+            )
 
 
 def _number_at(position: int | Fraction) -> int:

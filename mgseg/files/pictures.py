@@ -55,7 +55,7 @@ def list_pictures(folder: Path) -> list[Path]:
     except OSError as error:
         raise InputError(f"cannot read the folder {folder}: {error.strerror}") from error
     if not paths:
-        raise InputError(f"{folder} holds no pictures", "pictures are " + ", ".join(sorted(PICTURES)))
+        raise InputError(f"{folder} contains no pictures", "supported: " + ", ".join(sorted(PICTURES)))
     return sorted(paths, key=lambda path: _natural(path.name))
 
 
@@ -111,7 +111,7 @@ def _load(path: Path, what: str, shorter_side: int) -> tuple[Image.Image, tuple[
         with Image.open(path) as picture:
             check_size(path, *picture.size)
             if picture.format in _PROGRAMS:
-                raise InputError(f"{what} {path} is {picture.format}, which has no pixels", "save it as PNG")
+                raise InputError(f"{what} {path} is {picture.format}, a vector format without pixels", "save it as PNG")
             size = reduced_size(picture.size, shorter_side)  # not of what the draft is: its sides are rounded
             if shorter_side:  # a JPEG decodes at a half or a quarter of its size in a fraction of the time
                 picture.draft("RGB", size)
@@ -120,8 +120,8 @@ def _load(path: Path, what: str, shorter_side: int) -> tuple[Image.Image, tuple[
             ImageOps.exif_transpose(picture, in_place=True)
             return picture, size[::-1] if turned else size
     except UnidentifiedImageError as error:
-        hint = "it is damaged or of a format that is not read; save it as PNG"
-        raise InputError(f"cannot read {what} {path}: it is no picture", hint) from error
+        hint = "the file is damaged or in an unsupported format; save it as PNG"
+        raise InputError(f"cannot read {what} {path}: it is not a picture", hint) from error
     except UNREADABLE as error:
         raise InputError(f"cannot read {what} {path}: {error}") from error
 
@@ -147,7 +147,10 @@ def _narrow(path: Path, wide: NDArray[np.generic]) -> NDArray[np.uint8]:
     is_float = wide.dtype.kind == "f"
     scale = next((s for most, s in ((16 * is_float, 255.0), (255, 1.0), (65535, 1 / 257)) if highest <= most), None)
     if scale is None:
-        raise InputError(f"the picture {path} has values up to {highest:g}", "scale them to 16 bits, 0 to 65535")
+        raise InputError(
+            f"the picture {path} has values up to {highest:g}, expected at most 65535",
+            "scale them to 16 bits, 0 to 65535",
+        )
     return np.clip(np.rint(values * scale), 0, 255).astype(np.uint8)
 
 
@@ -186,7 +189,7 @@ def check_size(path: Path, width: int, height: int) -> None:
     """Refuse a frame of more than MAX_PIXELS before memory is spent on it."""
     if width * height > MAX_PIXELS:
         limit = f"the limit is {MAX_PIXELS:,} pixels a frame"
-        raise InputError(f"{path} claims frames of {width}x{height}; {limit}")
+        raise InputError(f"{path} claims to have frames of {width}x{height}; {limit}")
 
 
 def write_png(path: Path, picture: Image.Image, notes: Mapping[str, str] | None = None) -> None:

@@ -31,9 +31,11 @@ def write_still(
         OutputError: the output exists, is no PNG, or cannot be written.
     """
     if output.suffix.lower() != ".png":
-        raise OutputError(f"{output} is no PNG", "a mask painted on a JPEG has blurred edges: name it .png")
+        raise OutputError(
+            f"{output} is not a PNG", "use a name that ends in .png: a JPEG would blur the edges of what you paint"
+        )
     if output.exists() and not overwrite:
-        raise OutputError(f"{output} exists", "--overwrite replaces it")
+        raise OutputError(f"{output} already exists", "replace it with --overwrite")
     with open_clip(clip) as source:
         frame = next(source.frames(number, number + 1), None)
     if frame is None:
@@ -42,7 +44,7 @@ def write_still(
     if mask is not None:
         path = mask / f"{frame.name}.png" if mask.is_dir() else mask
         if not path.is_file():
-            raise InputError(f"there is no mask {path} of frame {number}")
+            raise InputError(f"frame {number} has no mask: there is no file {path}")
         found = read_mask(path, size=image.shape[:2], may_be_empty=True)
         image = draw_overlay(image, found.mask, found.palette or DAVIS_PALETTE)
     write_png(output, Image.fromarray(image))

@@ -56,8 +56,8 @@ class VideoFile:
             part = wanted[max(0, stop - chunk) : stop]
             images = self._read_part(part, seeking=True) or self._read_part(part, seeking=False)
             if images is None:
-                hint = "convert it, for instance with ffmpeg"
-                raise InputError(f"{self.info.path} does not decode the same way twice", hint)
+                hint = "convert it first: ffmpeg -i CLIP -c:v ffv1 NEW.mkv"
+                raise InputError(f"{self.info.path} decodes differently at each reading", hint)
             while images:
                 stamp = part[len(images) - 1]
                 image, own_size = images.pop()

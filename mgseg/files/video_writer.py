@@ -49,7 +49,7 @@ def check_suffix(path: Path) -> None:
     """Refuse a file name whose kind cannot be written, in general or by this build of FFmpeg."""
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
-        raise OutputError(f"cannot write {path}: its kind is not known", "known are " + ", ".join(SUFFIXES))
+        raise OutputError(f"cannot write {path}: unknown kind of file", "supported: " + ", ".join(SUFFIXES))
     if suffix in VIEWING:
         VIEWING[suffix].find_encoder(path)
 
@@ -58,7 +58,9 @@ def check_length(path: Path, num_pixels: int) -> None:
     """Refuse an animation that memory should not hold; `num_pixels` counts those of all frames."""
     if path.suffix.lower() in ANIMATIONS and num_pixels > _ANIMATION_PIXELS:
         limit = f"more than {_ANIMATION_PIXELS:,} pixels in all its frames"
-        raise OutputError(f"{path} would be too large an animation: {limit}", "use .mp4, or --end for a part")
+        raise OutputError(
+            f"{path} would be too large an animation: {limit}", "use .mp4, or write a shorter part with --end"
+        )
 
 
 class _WholeFile:

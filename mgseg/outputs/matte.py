@@ -44,7 +44,10 @@ class Matte:
 
     def __post_init__(self) -> None:
         if self.only and self.background is not None:
-            raise InputError("alpha alone has no background", "leave out --matte-only or --background")
+            raise InputError(
+                "--matte-only writes the alpha channel alone, which has no background",
+                "leave out --matte-only or --background",
+            )
         object.__setattr__(self, "path", Path(self.path))
 
     @property
@@ -81,7 +84,9 @@ class MatteWriter(OutputWriter):
             EXR.find_encoder(self.path)
             if not self.matte.only:
                 hint = "add --matte-only, or write .png pictures"
-                raise OutputError(f"cannot write {self.matte.path}: EXR pictures hold the matte alone", hint)
+                raise OutputError(
+                    f"cannot write {self.matte.path}: EXR pictures can only store the alpha channel", hint
+                )
         self.matte.alpha.check(self.target.object_ids)
         if self.matte.background is not None:
             size = (self.target.clip.height, self.target.clip.width)
@@ -92,9 +97,9 @@ class MatteWriter(OutputWriter):
         path = Path(self.matte.path)
         known = ", ".join([*self.matte.encodings, "FOLDER, FOLDER/%05d.png"])
         if path.suffix.lower() == ".mp4":
-            hint = f"a matte with alpha is one of {known}; .mp4 can hold it with --matte-only or --background"
+            hint = f"use one of {known}, or keep .mp4 and add --matte-only or --background"
             return OutputError(f"cannot write {path}: an MP4 has no alpha channel", hint)
-        return OutputError(f"cannot write {path}: its kind is not known", f"known are {known}")
+        return OutputError(f"cannot write {path}: unknown kind of file", f"supported: {known}")
 
     @property
     def settings(self) -> str:

@@ -21,8 +21,8 @@ class NumberedNames:
     def __init__(self, pattern: str, suffixes: tuple[str, ...]) -> None:
         match = _PATTERN.fullmatch(pattern)
         if not match or match[2] not in suffixes:
-            hint = "write for instance " + " or ".join(f"%05d{suffix}" for suffix in suffixes)
-            raise OutputError(f"{pattern!r} is no name for numbered pictures", hint)
+            hint = "write for example " + " or ".join(f"%05d{suffix}" for suffix in suffixes)
+            raise OutputError(f"{pattern!r} is not a pattern for numbered pictures", hint)
         self.suffix = match[2]
         self._pattern = pattern.removesuffix(self.suffix)
 

@@ -46,24 +46,26 @@ class Results:
         """
         if self.outputs.resume:
             self._check_resume()
-        taken = {path.resolve(): "what is read" for path in inputs}
+        taken = {path.resolve(): "an input of this command" for path in inputs}
         for writer in self._writers.values():
             place = writer.path.resolve()
             if place in taken:
-                raise OutputError(f"{writer.path} is {taken[place]}; write elsewhere")
-            taken[place] = "the place of another result"
+                raise OutputError(f"{writer.path} is {taken[place]} and would be overwritten", "choose another path")
+            taken[place] = "also the path of another result"
             writer.check(may_replace=self.outputs.overwrite or self.outputs.resume)
 
     def _check_resume(self) -> None:
         if not self.outputs.masks:
-            raise OutputError("a run goes on from its masks, but no folder of masks is asked for")
+            raise OutputError(
+                "--resume needs the folder of masks, but --no-masks writes none", "leave out --resume or --no-masks"
+            )
         if self.outputs.overwrite:
-            raise OutputError("resume and overwrite exclude each other", "--overwrite begins anew")
+            raise OutputError("--resume and --overwrite exclude each other", "to begin again, use --overwrite alone")
         soft = [writer for writer in self._in_order if writer.needs_scores]
         if soft and not self.outputs.scores:
             raise OutputError(
-                f"{soft[0].path} cannot be resumed: the frames that are done have masks, but no scores were kept",
-                "give --scores FOLDER, in both runs, or begin anew with --overwrite",
+                f"{soft[0].path} cannot be resumed: it needs the scores of the finished frames, which were not saved",
+                "begin again with --overwrite; to be able to resume, add --scores FOLDER to that run",
             )
 
     @property

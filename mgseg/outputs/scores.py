@@ -39,7 +39,7 @@ class ScoreWriter(OutputWriter):
         paths = {int(folder.name): folder / f"{frame.name}.png" for folder in folders}
         there = {object_id: path for object_id, path in sorted(paths.items()) if path.exists()}
         if missing := set(object_ids(mask)) - set(there):
-            message = f"{self.path} has no scores of object {min(missing)} in frame {frame.name}, which has a mask"
-            raise OutputError(message, "--overwrite begins anew")
+            message = f"{self.path} lacks the scores of object {min(missing)} in frame {frame.name}, which has a mask"
+            raise OutputError(message, "begin again with --overwrite instead of --resume")
         planes = {object_id: read_index_map(path, as_stored=True) for object_id, path in there.items()}
         return {object_id: (plane / 255).astype(np.float32) for object_id, plane in planes.items()}

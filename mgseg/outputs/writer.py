@@ -113,13 +113,13 @@ class OutputWriter(ABC):
         """
         check_name(self.path)
         if not may_replace and self._holds_results():
-            held = "already holds masks or pictures" if self.path.is_dir() else "exists"
-            hint = "--resume goes on with an interrupted run, --overwrite replaces files of the same name"
+            held = "already contains masks or pictures" if self.path.is_dir() else "already exists"
+            hint = "continue an interrupted run with --resume, or replace files of the same name with --overwrite"
             raise OutputError(f"{self.path} {held}", hint)
         folder = self.path if self.is_folder else self.path.parent
         there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
         if not there.is_dir():
-            raise OutputError(f"cannot write into {folder}: {there} is no folder")
+            raise OutputError(f"cannot write into {folder}: {there} is not a folder")
         if not os.access(there, os.W_OK):
             raise OutputError(f"cannot write into {folder}: no permission")
 

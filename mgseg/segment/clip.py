@@ -112,7 +112,7 @@ def segment_clip(
     clip, outputs, span = Path(clip), outputs or Outputs(), span or Span()
     network, options = network or Network(), options or SegmenterOptions()
     if span.both_ways and reads_once(clip):
-        once = f"{in_words(clip)} can be read only once, and going both ways reads a clip again"
+        once = f"{in_words(clip)} can be read only once, but --both-ways reads a clip more than once"
         raise InputError(once, "save it to a file first")
     with open_clip(clip) as source:
         info = source.info
@@ -178,7 +178,7 @@ def _folder_of_cuts(outputs: Outputs) -> Path | None:
         return None
     folder = place.with_name(f"{place.stem}_given")
     if folder.exists() and not (outputs.overwrite or outputs.resume):
-        raise OutputError(f"{folder} is there already", "--overwrite replaces it, or move it")
+        raise OutputError(f"{folder} already exists", "replace it with --overwrite, or move it")
     return folder
 
 

@@ -30,7 +30,7 @@ def confidence_model(network: Network) -> ConfidenceModel | None:
         return ConfidenceModel(**entry)
     except (TypeError, ValueError, AttributeError) as error:
         message = f"{network.name} holds a confidence model of another form: {error}"
-        raise WeightsError(message, "fit one anew: mgseg weights calibrate") from error
+        raise WeightsError(message, "fit a new one: mgseg weights calibrate") from error
 
 
 @dataclass(frozen=True)

@@ -89,9 +89,11 @@ class GivenMasks:
             check_frame(number, self._parts[number], info, start, end)
             self._check(number)
         if mask_from is not None and not any(path.suffix.lower() in VIDEOS for path in self.paths):
-            raise InputError("a frame of the mask is asked for, but no mask is a video", "leave --mask-from out")
+            raise InputError(
+                "--mask-from takes one frame of a mask video, but no mask is a video", "leave out --mask-from"
+            )
         if not self._numbers.ids:
-            raise InputError(f"no mask given for {info.path} marks an object")
+            raise InputError(f"none of the masks for {info.path} marks an object")
         self._unused = set(self._parts)
 
     @property
@@ -166,7 +168,10 @@ class GivenMasks:
 
     def _add_video(self, number: int | None, source: FileSource) -> None:
         if number is not None or self._video:
-            raise InputError(f"{source} is a video, of the whole clip", "--mask-from N takes one frame of it")
+            raise InputError(
+                f"{source} is a video: it already has a mask for every frame",
+                "give it without FRAME= and only once; to use one of its frames alone: --mask-from N",
+            )
         self.paths.append(source.path)
         video = VideoMasks(source, self._info, self._fit, is_whole=self._mask_from is None)
         self._numbers.ids.add(video.object_id)
@@ -184,7 +189,9 @@ class GivenMasks:
         source = FileSource(source) if isinstance(source, Path) else source
         if isinstance(source, FileSource) and source.path.is_dir():
             if number is not None or source.object_id is not None:
-                raise InputError(f"{source.path} is a folder; its files are named like the frames")
+                raise InputError(
+                    f"{source.path} is a folder, which takes no number in front", "name its files like the frames"
+                )
             for frame, path in masks_in_folder(source.path, self._info):
                 self._add(frame, path)
         elif isinstance(source, FileSource) and source.path.suffix.lower() in VIDEOS:
@@ -229,7 +236,10 @@ class GivenMasks:
         if not shape.is_stroke:
             return self._numbers.free()
         if place == 0:
-            raise InputError(f"{shape} refines no shape", "put a number in front, or a box: or poly: before it")
+            raise InputError(
+                f"{shape} belongs to no object",
+                "write its object in front, as in 1={shape}, or give a box: or poly: before it",
+            )
         return self._shape_ids[number, place - 1]
 
     def _with_shapes(self, number: int | None, mask: Mask, image: NDArray[np.uint8]) -> Mask:

@@ -35,13 +35,13 @@ def check_apart(first: Mask, second: Mask, number: int | None, name: str) -> Non
         y, x = np.argwhere(both)[0]
         frame = "the first frame" if number is None else f"frame {number}"
         found = f"objects {first[y, x]} and {second[y, x]} overlap on {both.sum()} pixels"
-        raise InputError(f"{found} of {frame}, by {name}", "take the pixels out of one of the masks")
+        raise InputError(f"{found} of {frame}, by {name}", "erase these pixels in one of the masks")
 
 
 def check_place(path: Path, info: ClipInfo) -> None:
     """Refuse a mask that would be taken for a frame of the clip."""
     if path.suffix.lower() in PICTURES and path.resolve().parent == info.path.resolve():
-        taken = f"the mask {path} lies among the frames of {info.path}, and would be taken for one"
+        taken = f"the mask {path} lies in the folder of the frames, {info.path}, and would be read as a frame"
         raise InputError(taken, "move it to another folder")
 
 
@@ -56,4 +56,4 @@ def check_frame(
         held = f"the clip's frames are 0 to {info.num_frames - 1}"
         raise InputError(f"{name} is for frame {number}, but {held}")
     if (isinstance(start, int) and number < start) or (isinstance(end, int) and number >= end):
-        raise InputError(f"{name} is for frame {number}, outside of --start and --end")
+        raise InputError(f"{name} is for frame {number}, which --start and --end leave out")

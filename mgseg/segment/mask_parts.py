@@ -67,13 +67,13 @@ def read_labels(
     if source.item:
         pictures = [find_picture(pictures, source.item, source.path)]
     if not pictures:
-        raise InputError(f"{source} holds no object")
+        raise InputError(f"{source} contains no object")
     if len(pictures) == 1 and (frame is not None or pictures[0].index is None):
         numbered = [(frame, pictures[0])]
     elif frame is not None:
         at_frame = [picture for picture in pictures if picture.index == frame]
         if len(at_frame) != 1:
-            raise InputError(f"{source} holds {in_short(pictures)}", f"say which one: {frame}={source.path}#PICTURE")
+            raise InputError(f"{source} contains {in_short(pictures)}", f"choose one: {frame}={source.path}#PICTURE")
         numbered = [(frame, at_frame[0])]
     else:
         numbered = [(_number_of(picture, pictures, source, info), picture) for picture in pictures]
@@ -91,14 +91,14 @@ def _number_of(picture: LabelledFrame, pictures: Sequence[LabelledFrame], source
         return names.index(stem)
     if not names and stem.isdecimal():
         return int(stem)
-    frames = f"{names[0]} to {names[-1]}" if names else "by number, like 00012"
-    hint = f"name one: {source.path}#{picture.name}, or FRAME={source.path}#{picture.name}"
-    raise InputError(f"{source} is of {in_short(list(pictures))}; the frames of {info.path} are {frames}", hint)
+    frames = f"{names[0]} to {names[-1]}" if names else "numbered like 00012"
+    hint = f"choose one: {source.path}#{picture.name}, or FRAME={source.path}#{picture.name}"
+    raise InputError(f"{source} is for {in_short(list(pictures))}; the frames of {info.path} are {frames}", hint)
 
 
 def _pack(source: FileSource, picture: LabelledFrame, info: ClipInfo, resize: bool) -> Labels:
     if len(picture.objects) > 254:
-        count = f"{len(picture.objects)} objects; more than 254 cannot be followed"
+        count = f"{len(picture.objects)} objects; at most 254 can be segmented"
         raise InputError(f"{source}: {picture.name} has {count}")
     mask = np.zeros(picture.size, np.uint8)
     keys: list[Key] = []
@@ -121,12 +121,12 @@ def read_array(source: FileSource, *, clean: bool) -> MaskFile:
     array = np.squeeze(_load_array(source))
     if array.dtype.kind not in "biuf" or array.ndim not in (2, 3):
         found = f"{array.dtype} of shape {array.shape}"
-        raise InputError(f"{source} is {found}; expected an index map (H, W) or a plane for each object (N, H, W)")
+        raise InputError(f"{source} is {found}; expected object numbers (H, W) or one plane for each object (N, H, W)")
     if array.ndim == 2:
         return _as_grey(source, array, clean)
     planes = array > (0.5 if array.dtype.kind == "f" else 0)
     if array.dtype.kind != "b" and array.max(initial=0) > 1 and not set(np.unique(array)) <= {0, 255}:
-        raise InputError(f"{source} has {len(array)} index maps; one is wanted", "save the one of the frame")
+        raise InputError(f"{source} has {len(array)} masks; expected one", "save only the mask of the frame")
     if len(planes) > 254:
         raise InputError(f"{source} has {len(planes)} planes; expected one for each object, 254 at most")
     mask = np.zeros(planes.shape[1:], np.uint8)
@@ -158,7 +158,7 @@ def _load_array(source: FileSource) -> NDArray[np.generic]:
             held = ", ".join(loaded.keys())
     except (*DAMAGED, TokenError) as error:
         raise InputError(f"cannot read the array {source}: {error}") from error
-    raise InputError(f"{source.path} holds the arrays {held}", f"say which one: {source.path}#NAME")
+    raise InputError(f"{source.path} contains the arrays {held}", f"choose one: {source.path}#NAME")
 
 
 def with_object(mask: Mask, source: FileSource) -> Mask:
@@ -172,7 +172,9 @@ def with_object(mask: Mask, source: FileSource) -> Mask:
         return mask
     if len(ids) > 1:
         found = ", ".join(map(str, ids))
-        raise InputError(f"{source} has the objects {found}; a number in front is for a file of one object")
+        raise InputError(
+            f"{source} has the objects {found}; OBJECT= in front needs a file with one object", "leave out OBJECT="
+        )
     return np.where(mask == ids[0], np.uint8(source.object_id), mask)
 
 
@@ -190,7 +192,7 @@ def masks_in_folder(folder: Path, info: ClipInfo) -> Iterator[tuple[int, Path]]:
     endings = PICTURES | ARRAYS | {".json", ".txt"}
     files = [p for p in sorted(folder.iterdir()) if p.suffix.lower() in endings and p.name[0] != "." and p.is_file()]
     if not files:
-        raise InputError(f"{folder} holds no masks", "masks are " + ", ".join(sorted(endings)))
+        raise InputError(f"{folder} contains no masks", "supported: " + ", ".join(sorted(endings)))
     if info.path.is_dir():
         numbers = {same_form(path.stem): number for number, path in enumerate(list_pictures(info.path))}
     else:
@@ -199,7 +201,7 @@ def masks_in_folder(folder: Path, info: ClipInfo) -> Iterator[tuple[int, Path]]:
     for name, path in zip(names, files, strict=True):
         if name not in numbers:
             expected = f"like {next(iter(numbers))}" if info.path.is_dir() else "by its number, like 00012.png"
-            raise InputError(f"{path} does not belong to a frame of {info.path}", f"name a mask {expected}")
+            raise InputError(f"{path} does not belong to a frame of {info.path}", f"name masks {expected}")
     twice = [name for name, count in Counter(names).items() if count > 1]
     if twice:
         first, second = [path for name, path in zip(names, files, strict=True) if name == twice[0]][:2]

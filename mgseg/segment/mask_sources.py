@@ -61,7 +61,7 @@ class Shape:
         """Refuse a shape that does not fit a frame."""
         (left, top), (right, bottom) = np.min(self.points, axis=0), np.max(self.points, axis=0)
         if not (0 <= left <= right <= width and 0 <= top <= bottom <= height):
-            raise InputError(f"{self} reaches beyond the clip's frames, which are {width}x{height}")
+            raise InputError(f"{self} lies partly outside the frame, which is {width}x{height}")
 
 
 MaskSource = str | Path | NDArray[np.uint8] | FileSource | Shape
@@ -104,8 +104,8 @@ def _object_id(text: str, number: str | None) -> int | None:
     if number is None:
         return None
     if not 1 <= int(number) <= 254:
-        hint = "one number before a shape is its object; with the frame it is FRAME=OBJECT=SHAPE"
-        raise InputError(f"{text!r}: objects have numbers from 1 to 254, found {number}", hint)
+        hint = "one number before a shape is its object; to give the frame too, write FRAME=OBJECT=SHAPE"
+        raise InputError(f"{text!r}: object numbers must be 1 to 254, found {number}", hint)
     return int(number)
 
 
@@ -121,5 +121,5 @@ def _points(text: str, kind: str, numbers: str) -> tuple[tuple[float, float], ..
         wanted = {"box": "LEFT,TOP,RIGHT,BOTTOM", "poly": "three points or more"}.get(kind, "a point or more")
         raise InputError(f"{text!r}: {kind} needs {wanted}, found {len(values)} numbers")
     if kind == "box" and not (points[0][0] < points[1][0] and points[0][1] < points[1][1]):
-        raise InputError(f"{text!r}: a box is LEFT,TOP,RIGHT,BOTTOM with LEFT < RIGHT and TOP < BOTTOM")
+        raise InputError(f"{text!r}: a box must be LEFT,TOP,RIGHT,BOTTOM with LEFT < RIGHT and TOP < BOTTOM")
     return points

@@ -40,7 +40,7 @@ class ObjectNumbers:
         """
         number = next((i for i in range(1, VOID) if i not in self.ids), None)
         if number is None:
-            raise InputError("the masks given have more than 254 objects between them")
+            raise InputError("the masks have more than 254 objects in all")
         self.ids.add(number)
         return number
 
@@ -87,7 +87,7 @@ class ObjectNumbers:
         if unknown:
             given = ", ".join(f"{number}={name}" for name, number in self._wanted.items())
             listed = ", ".join(map(repr, unknown))
-            raise InputError(f"{labels.source} has labels that are not among the names: {listed}", f"names are {given}")
+            raise InputError(f"{labels.source} has labels that --names does not list: {listed}", f"--names has {given}")
         table = np.zeros(256, np.uint8)
         for place, key in enumerate(labels.keys, start=1):
             if key not in self._by_label:

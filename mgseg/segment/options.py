@@ -36,11 +36,11 @@ class SegmenterOptions:
             precision: of the network.
         """
         size = max(16, int(shorter_side / 2**0.5) // 16 * 16)  # memory goes with the number of pixels
-        ways = [f"--size {size} takes about half as much"]
+        ways = [f"--size {size} uses about half the memory"]
         if self.memory_size != 1:
             ways.append(f"--memory-size {self.memory_size // 2 or 5}")
         if precision == "float32":
             ways.append("--precision float16")
         if self.flip:
-            ways.append("no --flip")
-        return "; less is taken by ".join([ways[0], ", ".join(ways[1:])]) if ways[1:] else ways[0]
+            ways.append("leaving out --flip")
+        return "; these use less too: ".join([ways[0], ", ".join(ways[1:])]) if ways[1:] else ways[0]

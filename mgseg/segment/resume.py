@@ -89,7 +89,10 @@ def check_settings(folder: Path, settings: Settings, references: list[str]) -> N
             return
     if last is not None:
         settings = {**settings, GIVEN: references[0]}
-        raise OutputError(f"cannot resume in {folder}: {_differences(last, settings)}", "--overwrite begins anew")
+        raise OutputError(
+            f"cannot resume in {folder}: {_differences(last, settings)}",
+            "use the same settings, or begin again with --overwrite",
+        )
 
 
 def _settings_of(note: str) -> Settings | None:
@@ -103,8 +106,8 @@ def _settings_of(note: str) -> Settings | None:
 def _differences(note: str, settings: Settings) -> str:
     theirs = _settings_of(note)
     if theirs is None:
-        return "its masks do not tell how they were made"
+        return "its masks do not record the settings of their run"
     absent = "not written"  # only the keys of outputs may be absent
     pairs = {key: (theirs.get(key, absent), settings.get(key, absent)) for key in (*settings, *theirs)}
     differing = [f"{key} was {then}, now {now}" for key, (then, now) in pairs.items() if then != now]
-    return "its masks were made in another way: " + ("; ".join(differing) or "by another version")
+    return "its masks were made with other settings: " + ("; ".join(differing) or "by another version")

@@ -218,8 +218,8 @@ class Run:
     def _without_frame(self, unused: list[int]) -> InputError:
         frames = ", ".join(map(str, unused))
         if isinstance(self.span.start, Fraction) or isinstance(self.span.end, Fraction):
-            outside = f"outside of --start and --end, or behind the end of {self.info.path}"
-            return InputError(f"the mask(s) for frame {frames} lie {outside}")
+            outside = f"outside of --start and --end, or after the end of {self.info.path}"
+            return InputError(f"the mask(s) for frame {frames} are {outside}")
         return InputError(f"{self.info.path} ended before the mask(s) for frame {frames}")
 
 

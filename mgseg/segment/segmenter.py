@@ -170,7 +170,7 @@ class Segmenter:
             mask: uint8 (H, W).
         """
         if self._clip_size is None:
-            raise InputError("nothing can be remembered before the first frame", "call start() first")
+            raise InputError("a mask cannot be added to memory before the first frame", "call start() first")
         size = _check(frame, self._clip_size)
         known = as_index_map(mask, size)
         self._attempt(lambda: self._remember(frame, known))
@@ -306,7 +306,9 @@ class Segmenter:
             self._objects, self._last = objects, last
             if not is_out_of_memory(error):
                 raise
-            message = f"the memory of {self.device} does not suffice for {len(objects)} object(s), even one by one"
+            message = (
+                f"out of memory on {self.device} with {len(objects)} object(s), even when they are computed one by one"
+            )
             raise DeviceError(
                 message, self.options.with_less_memory(min(self._network_size), self.network.precision)
             ) from error
@@ -411,8 +413,8 @@ class Segmenter:
             index = index.masked_fill(~self._last.prob.isfinite().all(), _NOT_FINITE)
         slots = index.cpu().numpy()
         if slots[0, 0] == _NOT_FINITE:
-            hint = "--precision bfloat16 and float32 have room for them"
-            raise DeviceError("these weights lead to numbers that float16 has no room for (beyond 65504)", hint)
+            hint = "use --precision bfloat16 or float32"
+            raise DeviceError("these weights produce numbers beyond the range of float16 (65504)", hint)
         table = np.array((0, *self.object_ids), dtype=np.uint8)
         return table[slots]
 
@@ -421,13 +423,15 @@ def _check(frame: object, clip_size: tuple[int, int] | None) -> tuple[int, int]:
     """Return the frame's (height, width)."""
     if not isinstance(frame, np.ndarray):
         hint = "np.asarray(...) makes one of a list or a Pillow picture, .cpu().numpy() of a tensor"
-        raise InputError(f"a frame is a NumPy array, found {type(frame).__name__}", hint)
+        raise InputError(f"a frame must be a NumPy array, found {type(frame).__name__}", hint)
     if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3:
         hint = "values from 0 to 1: (255 * frame).astype(np.uint8); grey: np.dstack([frame] * 3)"
-        raise InputError(f"a frame is uint8 (H, W, 3), RGB, found {frame.dtype} {frame.shape}", hint)
+        raise InputError(f"a frame must be uint8 (H, W, 3), RGB, found {frame.dtype} {frame.shape}", hint)
     size = (frame.shape[0], frame.shape[1])
     if 0 in size:
         raise InputError(f"a frame of {size} (height, width) has no pixels")
     if clip_size is not None and size != clip_size:
-        raise InputError(f"a frame of {size} (height, width) in a clip of {clip_size}", "start() begins another clip")
+        raise InputError(
+            f"a frame of {size} (height, width) in a clip of {clip_size}", "call start() to begin another clip"
+        )
     return size

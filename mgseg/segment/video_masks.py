@@ -37,7 +37,7 @@ class VideoMasks:
         counts = own.num_frames, info.num_frames
         if is_whole and own.is_counted and info.is_counted and counts[0] != counts[1]:
             found = f"the mask {source} has {counts[0]} frames, {in_words(info.path)} has {counts[1]}"
-            raise InputError(found, "cut both alike, or take one frame of it: --mask-from N")
+            raise InputError(found, "cut both to the same frames, or use one frame of the mask: --mask-from N")
         self._frames: Iterator[NDArray[np.uint8]] = read_mattes(source.path)
         self._number = -1  # of the frame that was read last
         self._first = self._read(0)

@@ -79,13 +79,13 @@ class TrainOptions:
     def __post_init__(self) -> None:
         for name in ("keep_checkpoints", "log_every", "validate_every"):
             if getattr(self, name) < 1:
-                raise MgsegError(f"{name} is 1 or more, found {getattr(self, name)}")
+                raise MgsegError(f"{name} must be 1 or more, found {getattr(self, name)}")
         for name in ("validate_size", "checkpoint_minutes", "minutes"):
             value = getattr(self, name) or 0
             if not 0 <= value < math.inf:
-                raise MgsegError(f"{name} is a number from 0 on, found {value}")
+                raise MgsegError(f"{name} must be 0 or more, found {value}")
         if not 0 <= self.seed < MAX_SEED:
-            raise MgsegError(f"seed is from 0 to {MAX_SEED - 1}, found {self.seed}")
+            raise MgsegError(f"seed must be 0 to {MAX_SEED - 1}, found {self.seed}")
 
 
 @dataclass(frozen=True)
@@ -144,7 +144,7 @@ def build_sources(config: StageConfig, options: TrainOptions, processes: Process
         trained = split.only(name for name in split.names if name not in options.hold_out)
         if not trained.sequences:
             raise DatasetError(
-                f"all of {split.dataset} is held out, nothing is left to train on", "fewer --hold-out names"
+                f"all of {split.dataset} is held out, nothing is left to train on", "give fewer names with --hold-out"
             )
         clips.append(Clips(trained, of_clips, donors=stills, shorter_side=side, cache_bytes=cache))
         videos.append(Videos(trained, shorter_side=round(config.size.at(0))))
@@ -165,10 +165,11 @@ def _find_data(stage: str, options: TrainOptions) -> tuple[list[Path], list[Spli
     if splits or (roots and stage == "static"):
         return roots, splits
     if options.data is None or not options.data.is_dir():
-        found = "no folder of datasets is named" if options.data is None else f"{options.data} is no folder"
+        found = "no folder was given" if options.data is None else f"{options.data} is not a folder"
         own = "--static FOLDER" if stage == "static" else "--clips NAME=FOLDER"
         raise DatasetError(
-            f"no data to train on: {found}", f"name it by MGSEG_DATA or --data, or your own data by {own}"
+            f"no data to train on: {found}",
+            f"give the folder of datasets with --data or MGSEG_DATA, or your own data with {own}",
         )
     if stage == "static":
         return find_all_stills(options.data), splits

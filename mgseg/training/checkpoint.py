@@ -33,5 +33,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     """
     content = read_checkpoint(path)
     if TRAINING not in content:
-        raise WeightsError(f"{path} holds no state of a training", "start from it with --init instead")
+        raise WeightsError(
+            f"{path} contains no training state, only weights", "start from it with --init instead of --resume"
+        )
     return content

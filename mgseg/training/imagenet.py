@@ -23,18 +23,20 @@ def imagenet_weights(config: ModelConfig) -> tuple[dict[str, Tensor], str]:
         WeightsError: the file cannot be fetched or is damaged, or the trunk's strides are not torchvision's.
     """
     if config.stride_in_1x1:
-        hint = "start from torchvision's with --init random, or name a file of ResNet v1 weights by --trunk"
-        raise WeightsError("torchvision's ResNet-50 has its strides in 3x3 convolutions, this one in 1x1", hint)
+        hint = "start with --init random --trunk imagenet, or give a file of ResNet v1 weights with --trunk"
+        raise WeightsError(
+            "torchvision's ResNet-50 has its strides in the 3x3 convolutions, this network has them in the 1x1", hint
+        )
     weights = _find(TRUNKS[config.trunk].imagenet_weights)
     file = Path(torch.hub.get_dir()) / "checkpoints" / Path(weights.url).name
     try:
         return weights.get_state_dict(progress=False, check_hash=True), str(file)
     except (URLError, TimeoutError, ConnectionError) as error:
-        hint = f"without a network: fetch {weights.url} elsewhere and put it at {file}"
-        raise WeightsError(f"cannot fetch {weights.url}: {getattr(error, 'reason', error)}", hint) from error
+        hint = f"if this computer is offline, download {weights.url} elsewhere and copy it to {file}"
+        raise WeightsError(f"cannot download {weights.url}: {getattr(error, 'reason', error)}", hint) from error
     except (OSError, RuntimeError, ValueError, EOFError, LookupError) as error:
-        hint = f"delete it to fetch it again from {weights.url}"
-        raise WeightsError(f"{file} cannot be fetched or read: {error}", hint) from error
+        hint = f"delete it and run again: it is then downloaded from {weights.url}"
+        raise WeightsError(f"{file} cannot be downloaded or read: {error}", hint) from error
 
 
 def _find(name: str) -> Any:

@@ -35,7 +35,7 @@ def parse_settings(texts: Iterable[str]) -> tuple[dict[str, Any], dict[str, Any]
         kind = (STAGE_FIELDS | RUN_FIELDS).get(name)
         if not equals or kind is None:
             known = ", ".join(sorted(STAGE_FIELDS | RUN_FIELDS))
-            raise MgsegError(f"--set {text}: expected FIELD=VALUE with a field that is known", f"fields: {known}")
+            raise MgsegError(f"--set {text}: expected FIELD=VALUE with a known field", f"fields: {known}")
         if name in of_stage or name in of_run:
             raise MgsegError(f"{name} is set twice")
         expected, parse = _parser(kind)

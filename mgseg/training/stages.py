@@ -206,4 +206,4 @@ def configure(stage: str, preset: str = "faithful", changes: Mapping[str, object
         }
         return replace(config, **values)  # type: ignore[arg-type]
     except ValueError as error:
-        raise MgsegError(f"the stage cannot be changed so: {error}") from error
+        raise MgsegError(f"these settings do not suit the stage: {error}") from error

@@ -55,7 +55,7 @@ def _released(model: str) -> str:
     found = [w for w in released_weights().values() if w.path.is_file()]
     found = [weights for weights in found if read_checkpoint(weights.path)["config"].get("trunk") == trunk]
     if not found:
-        hint = "--init random --trunk imagenet starts from ImageNet weights of the trunk"
+        hint = "start from ImageNet weights of the trunk with --init random --trunk imagenet"
         raise WeightsError(f"no weights of {model} ship with mgseg", hint)
     return max(found, key=lambda weights: max(weights.scores.values(), default=0.0)).name
 
@@ -96,7 +96,7 @@ def rebuild_model(
     _check_model(str(checkpoint), before, options)
     if before.motion_prior != options.motion_prior:
         wanted = "--motion-prior" if before.motion_prior else "--no-motion-prior"
-        raise MgsegError(f"{checkpoint} cannot be resumed: its network is another", f"it was begun with {wanted}")
+        raise MgsegError(f"{checkpoint} cannot be resumed: it was trained with {wanted}", f"add {wanted}")
     torch.manual_seed(options.seed)
     return prepare_for_training(MotionGuidedSTM(before), device)
 
@@ -106,5 +106,5 @@ def _check_model(what: str, config: ModelConfig, options: TrainOptions) -> None:
         found = next((name for name, preset in PRESETS.items() if preset.trunk == config.trunk), config.trunk)
         raise WeightsError(
             f"{what}: its network is {found}, --model asks for {options.model}",
-            "leave out --model, or name other weights by --init or another folder by --out",
+            "leave out --model, or choose other weights with --init or another folder with --out",
         )

@@ -220,11 +220,11 @@ class _Run:
         """Refuse to end as if there were trained weights where there are none."""
         updates, diverged = self.processes.furthest(self._updates, self._diverged)
         if not self.step:
-            raise MgsegError("no step was trained: the time was over before the first one", "a longer --minutes")
+            raise MgsegError("no step was trained: the time was over before the first one", "give more --minutes")
         weights = self.updater.average.state_dict().values()
         if not updates or diverged or not all(bool(tensor.isfinite().all()) for tensor in weights):
             what = "no step changed the weights: no gradient was finite" if not updates else "training diverged"
-            raise MgsegError(f"{what}; there are no weights to keep", "a lower --rate, or --precision float32")
+            raise MgsegError(f"{what}; there are no weights to keep", "use a lower --rate, or --precision float32")
 
     def _write_means(self) -> None:
         """Write the means of the steps since the last time, if there were any."""
@@ -265,20 +265,22 @@ class _Run:
 def _check(config: StageConfig, options: TrainOptions, processes: Processes) -> None:
     """Refuse what cannot work before anything is loaded."""
     if options.model and options.model not in PRESETS:
-        raise MgsegError(f"there is no network {options.model!r}", f"--model takes {', '.join(PRESETS)}")
+        raise MgsegError(f"there is no network {options.model!r}", f"choose --model from {', '.join(PRESETS)}")
     if any(batch % processes.world_size for batch in config.batch_size.values):
         batches = ", ".join(f"{batch:g}" for batch in config.batch_size.values)
         problem = f"a batch of {batches} cannot be shared out evenly over {processes.world_size} processes"
-        raise MgsegError(problem, "another --batch, or as many processes as divide it")
+        raise MgsegError(problem, "change --batch, or use a number of processes that divides it")
     if not config.num_steps and not options.minutes:
         raise MgsegError("the run has no end", "give --steps or --minutes")
     if not options.resume and (find_checkpoint(options.out) or (options.out / "weights.pth").exists()):
-        raise OutputError(f"{options.out} holds a run already", "--resume goes on with it, --out names another folder")
+        raise OutputError(
+            f"{options.out} already contains a run", "continue it with --resume, or choose another folder with --out"
+        )
 
 
 def _check_same_stage(checkpoint: Path, before: str, now: str) -> None:
     if before != now:
-        hint = f"go on with it by --stage {before}, or name another folder by --out and start from it by --init"
+        hint = f"continue it with --stage {before}, or begin in another folder with --out and --init {checkpoint}"
         raise MgsegError(f"{checkpoint} cannot be resumed: its stage was {before}, now {now}", hint)
 
 

@@ -115,7 +115,7 @@ class Updater:
         self._failures = 0 if finite else self._failures + 1
         if self._failures >= _PATIENCE:
             raise MgsegError(
-                f"the last {_PATIENCE} updates had no finite gradient", "a lower --rate, or --precision float32"
+                f"the last {_PATIENCE} updates had no finite gradient", "use a lower --rate, or --precision float32"
             )
 
 

@@ -218,9 +218,10 @@ class Project:
     def confidence(self) -> dict[int, dict[int, float]]:
         """Predicted J in [0, 1] by frame and object id, where the masks' files say it."""
         with self.lock:
-            for frame in self.predicted - set(self._fresh):
-                path = self._path("masks", frame)
-                time = path.stat().st_mtime_ns
+            for path in (self.folder / "masks").glob("*.png"):
+                if not path.stem.isdecimal():
+                    continue
+                frame, time = int(path.stem), path.stat().st_mtime_ns
                 if self._confidence.get(frame, (0, None))[0] != time:
                     self._confidence[frame] = time, read_confidence(path)
             return {frame: values for frame, (_, values) in sorted(self._confidence.items()) if values}

@@ -128,7 +128,7 @@ function drawFrame() {
   const lines = [given ? "Given: you made or corrected this mask." : state.predicted.includes(frame) ? "Predicted by the network." : "No mask yet."];
   for (const object of objects()) {
     const j = state.confidence[frame]?.[object.id];
-    if (!given && j !== undefined) lines.push(`${object.name}: ${Math.round(100 * j)} % sure`);
+    if (!given && j !== undefined) lines.push(`${object.name}: confidence ${Math.round(100 * j)} %`);
   }
   byId("frame-state").textContent = lines.join("\n");
   byId("forget").disabled = !given;

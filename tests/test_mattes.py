@@ -225,7 +225,7 @@ def bad(folder: Path) -> dict[str, tuple[type[MgsegError], str, Any]]:
         "objects": (InputError, "no mask contains object 9", Matte(folder / "m.mov", Alpha(objects=(1, 9)))),
         "background": (InputError, "not an existing picture", Matte(folder / "m.mp4", background="nowhere.jpg")),
         "held": (OutputError, "already contains", folder / "full"),
-        "no folder": (OutputError, "is no folder", folder / "full" / "0.png" / "m.mov"),
+        "no folder": (OutputError, "is not a folder", folder / "full" / "0.png" / "m.mov"),
     }
 
 

@@ -288,18 +288,18 @@ def _bad_inputs(clip: Made, folder: Path) -> dict[str, tuple[type[MgsegError], s
     return {
         "no clip": (InputError, "no such file", {"clip": folder / "none.mp4"}),
         "no mask": (InputError, "no such mask", {"masks": folder / "none.png"}),
-        "mask size": (InputError, "48x32, the clip 96x64", {"masks": folder / "small.png"}),
+        "mask size": (InputError, "48x32, the clip is 96x64", {"masks": folder / "small.png"}),
         "array size": (InputError, "of the frame.s size", {"masks": mask[::2]}),
         "mask beyond": (InputError, "frames are 0 to 7", {"masks": {8: mask}}),
         "two masks": (InputError, "objects 1 and 2 overlap", {"masks": {None: mask, 0: (mask > 0) * np.uint8(2)}}),
-        "mask outside": (InputError, "outside of --start", {"masks": {1: mask}, "span": Span(2)}),
+        "mask outside": (InputError, "--start and --end leave out", {"masks": {1: mask}, "span": Span(2)}),
         "mask of no frame": (InputError, "does not belong", {"clip": folder / "full", "masks": folder}),
         "same place": (OutputError, "another result", {"outputs": Outputs(folder / "n", cut_outs=folder / "n")}),
         "held masks": (OutputError, "already contains", {"outputs": Outputs(folder / "full")}),
-        "own clip": (OutputError, "what is read", {"outputs": Outputs(overlay=clip.path, overwrite=True)}),
+        "own clip": (OutputError, "is an input of this command", {"outputs": Outputs(overlay=clip.path, overwrite=True)}),
         "overlay kind": (OutputError, "unknown kind", {"outputs": Outputs(overlay=folder / "o.txt")}),
         "overlay length": (OutputError, "too large an animation", {"outputs": Outputs(overlay=folder / "o.gif")}),
-        "folder is a file": (OutputError, "is no folder", {"outputs": Outputs(folder / "small.png" / "x")}),
+        "folder is a file": (OutputError, "is not a folder", {"outputs": Outputs(folder / "small.png" / "x")}),
         "weights": (WeightsError, "cannot be read", {"outputs": Outputs(folder / "m", folder / "deep" / "o.mp4")}),
     }
 
@@ -386,7 +386,7 @@ def test_what_is_cut_out_from_a_box_is_written_beside_the_result_and_can_be_give
     run(clip.path, {2: cut}, Outputs(tmp_path / "again"), span=Span(both_ways=True))
     for name in names(tmp_path / "masks"):
         assert np.array_equal(index_map(tmp_path / "masks" / name), index_map(tmp_path / "again" / name))
-    with pytest.raises(OutputError, match="masks_given is there already"):
+    with pytest.raises(OutputError, match="masks_given already exists"):
         run(clip.path, box, Outputs(tmp_path / "masks"))
 
 

@@ -296,7 +296,11 @@ def _bad_inputs(clip: Made, folder: Path) -> dict[str, tuple[type[MgsegError], s
         "mask of no frame": (InputError, "does not belong", {"clip": folder / "full", "masks": folder}),
         "same place": (OutputError, "another result", {"outputs": Outputs(folder / "n", cut_outs=folder / "n")}),
         "held masks": (OutputError, "already contains", {"outputs": Outputs(folder / "full")}),
-        "own clip": (OutputError, "is an input of this command", {"outputs": Outputs(overlay=clip.path, overwrite=True)}),
+        "own clip": (
+            OutputError,
+            "is an input of this command",
+            {"outputs": Outputs(overlay=clip.path, overwrite=True)},
+        ),
         "overlay kind": (OutputError, "unknown kind", {"outputs": Outputs(overlay=folder / "o.txt")}),
         "overlay length": (OutputError, "too large an animation", {"outputs": Outputs(overlay=folder / "o.gif")}),
         "folder is a file": (OutputError, "is not a folder", {"outputs": Outputs(folder / "small.png" / "x")}),

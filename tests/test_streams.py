@@ -371,10 +371,18 @@ def test_wherever_a_file_is_cut_that_is_told(make_clip: Maker, tmp_path: Path, n
     for appended in (b"", bytes(50), b"appended"):
         path.write_bytes(data + appended)
         assert len(list(read_frames(path))) == 12
-    for place in range(1, 40):
-        path.write_bytes(data[: len(data) * place // 40 | 1])  # odd, and so no end of a packet of 188
-        with pytest.raises(InputError):
+
+    def is_told(length: int) -> bool:
+        path.write_bytes(data[:length])
+        try:
             list(read_frames(path))
+        except InputError:
+            return True
+        return False
+
+    for place in range(1, 40):
+        length = len(data) * place // 40 | 1  # odd, and so no end of a packet of 188
+        assert is_told(length) or is_told(length - 2)  # a cut right between two chunks leaves no trace
 
 
 @pytest.mark.parametrize("name", ["a.avi", "a.mp4"])

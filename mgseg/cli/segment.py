@@ -338,10 +338,8 @@ def segment(
 
 
 def _report(result: "SegmentResult", as_json: bool) -> None:
-    import json
-
     if as_json:
-        console.result(json.dumps(result.to_json(), indent=2, ensure_ascii=False))
+        console.json(result.to_json())
     else:
         for place in filter(None, result.outputs.places.values()):
             console.result(str(place))

@@ -74,6 +74,7 @@ MAY_IMPORT: dict[str, tuple[set[str], set[str]]] = {
     "segment/cuts": (set(), {"numpy"}),
     "segment/run": (SEGMENT, TENSORS),
     "segment/stretches": ({"segment.given_masks", "segment.resume"}, set()),
+    "segment/way_forward": (SEGMENT, TENSORS),
     "segment/way_back": ({"segment.segmenter"}, {"numpy"}),
     "segment/confidence": ({"errors", "model", "network"}, {"torch"}),
     "segment/segmenter": (

@@ -22,7 +22,7 @@ MOST_PICTURES = 24  # kept while the clip goes on; the least confident of them
 SHOWN = 12  # stretches on the page
 PICTURE_WIDTH = 480
 POINTS = 600  # of a curve: more frames are shown by the lowest of each group
-_OWN = ("--zero-is-background", "--resume", "--overwrite")  # options that the next command has, or must not have
+_ZERO = "--zero-is-background"
 WIDTH, HEIGHT = 1000, 80  # of a curve, in units of the page
 
 
@@ -145,10 +145,13 @@ class ReportWriter(OutputWriter):
         }
 
     def _commands(self, frame: int) -> list[str]:
-        again = [word for word in self._command if word not in _OWN]
+        """How to save a frame, and how to go on with its corrected mask: by the same command."""
+        silent = len(self.target.given) > 1 and _ZERO not in self._command  # as in the run before, or none is kept
+        again = [word for word in self._command if word not in (_ZERO, "--resume", "--overwrite")]
+        zero = [] if silent else [_ZERO]
         return [
             shlex.join(["mgseg", "frame", str(self.target.clip.path), str(frame), "-o", "frame.png"]),
-            shlex.join([*again, "--mask", f"{frame}=corrected.png", *_OWN[:2]]),
+            shlex.join([*again, "--mask", f"{frame}=corrected.png", *zero, "--resume"]),
         ]
 
 

@@ -147,7 +147,7 @@ def segment_clip(
         found_in = outputs.places["masks"] if outputs.resume else None
         if found_in:
             check_settings(
-                found_in, settings, [stretch.note for stretch in plan_stretches(given, split=not reads_once(clip))]
+                found_in, settings, [stretch.settings for stretch in plan_stretches(given, split=not reads_once(clip))]
             )
         segmenter = Segmenter(network, options)
         run = Run(source, given, results, span, segmenter, settings, found_in, on_mask, progress, warnings, cut_to)

@@ -64,18 +64,19 @@ def to_note(settings: Settings) -> str:
     return json.dumps(settings, sort_keys=True)
 
 
-def check_settings(folder: Path, settings: Settings, references: list[str]) -> None:
+def check_settings(folder: Path, settings: Settings, stretches: list[Settings]) -> None:
     """Refuse to go on in a folder of masks none of which was made with these settings and one of these masks.
 
     Args:
         folder: of the masks.
         settings: of this run, but for the given masks.
-        references: the given masks of each stretch, as notes have them: "0: 1a2b3c4d, 120: 5e6f7a8b".
+        stretches: what the notes of each stretch say of the given masks.
 
     Raises:
         OutputError: with what differs.
     """
-    ours = {reference for line in references for reference in line.split(", ")}
+    ours = {reference for stretch in stretches for reference in stretch[GIVEN].split(", ")}
+    zero = stretches[0].get(ZERO)
     last: str | None = None
     for path in sorted(folder.glob("*.png")):
         try:
@@ -84,11 +85,11 @@ def check_settings(folder: Path, settings: Settings, references: list[str]) -> N
             continue
         theirs = _settings_of(last) or {}
         same = ours & set(str(theirs.pop(GIVEN, "")).split(", "))
-        theirs.pop(ZERO, None)
-        if same and theirs == settings:
+        their_zero = theirs.pop(ZERO, None)
+        if same and theirs == settings and (zero is None or their_zero in (None, zero)):
             return
     if last is not None:
-        settings = {**settings, GIVEN: references[0]}
+        settings = {**settings, **stretches[0]}
         raise OutputError(
             f"cannot resume in {folder}: {_differences(last, settings)}",
             "use the same settings, or begin again with --overwrite",

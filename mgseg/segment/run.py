@@ -16,10 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mgseg.errors import DeviceError, InputError, MgsegError
-from mgseg.files.masks import VOID, write_mask
+from mgseg.files.masks import write_mask
 from mgseg.files.names import reads_once
 from mgseg.files.threads import WriteBehind, read_ahead
-from mgseg.files.video import Clip, ClipInfo, Frame, open_clip
+from mgseg.files.video import Clip, ClipInfo, Frame
 from mgseg.files.whole_file import make_folder
 from mgseg.outputs.results import Results
 from mgseg.outputs.timeline import Timeline
@@ -29,7 +29,7 @@ from mgseg.segment.given_masks import GivenMasks
 from mgseg.segment.resume import Found, Settings
 from mgseg.segment.segmenter import Segmenter
 from mgseg.segment.stretches import Stretch, plan_stretches
-from mgseg.segment.way_back import WayBack
+from mgseg.segment.way_forward import WayForward
 
 Mask = NDArray[np.uint8]
 OnMask = Callable[[int, Mask], None]
@@ -119,13 +119,13 @@ class Run:
             return
         frame = next(self.clip.frames(first, self.span.end), None)
         if frame is None or (isinstance(self.span.start, Fraction) and frame.time < self.span.start):
-            raise self._without_frame([first])
+            raise self.without_frame([first])
         mask = self._take(frame, is_first=False)
         assert mask is not None
         self.segmenter.start(frame.image, mask)
         cuts = CutDetector()
         cuts.is_cut(frame.image)
-        found = self._found(self.stretches()[0])
+        found = self.found_masks(self.stretches()[0])
         with (
             WriteBehind() as sink,
             closing(read_ahead(map(self.results.outputs.named, self.clip.backward(self.span.start, first)))) as frames,
@@ -134,10 +134,10 @@ class Run:
                 cut = frame.index + 1 if cuts.is_cut(frame.image) else None
                 known = found.take(frame.name)
                 if known is None:
-                    item = self._segmented(frame, self.segmenter.step(frame.image), found.note, cut)
+                    item = self.segmented(frame, self.segmenter.step(frame.image), found.note, cut)
                 else:
                     self.segmenter.recall(frame.image, known)
-                    item = self._taken_up(frame, known, found, cut)
+                    item = self.taken_up(frame, known, found, cut)
                 sink.put(self.results.write_ahead, item)
 
     def _forward(self) -> None:
@@ -151,7 +151,7 @@ class Run:
             WriteBehind() as sink,
             closing(read_ahead(map(self.results.outputs.named, self.clip.frames(begin, self.span.end)))) as frames,
         ):
-            way = exits.enter_context(_Way(self))
+            way = exits.enter_context(WayForward(self))
             for number, frame in enumerate(frames):
                 self._tell_size(frame)
                 given = self._take(frame, is_first=number == 0)
@@ -178,10 +178,10 @@ class Run:
             wanted = f"they are scaled to {self.info.width}x{self.info.height}, the size of the first"
             self.warnings.append(f"from frame {frame.index} on, frames are {width}x{height}: {wanted}")
 
-    def _found(self, stretch: Stretch) -> Found:
+    def found_masks(self, stretch: Stretch) -> Found:
         return Found(self.found_in, self.settings | stretch.settings)
 
-    def _segmented(
+    def segmented(
         self, frame: Frame, mask: Mask, note: str, cut: int | None, confidence: dict[int, float] | None = None
     ) -> Segmented:
         """A frame that the segmenter has just done."""
@@ -195,7 +195,7 @@ class Run:
             self.redone.append([frame.index, frame.index])
         return self._count_in(Segmented(frame, mask, scores, note, confidence, cut))
 
-    def _taken_up(self, frame: Frame, mask: Mask, found: Found, cut: int | None) -> Segmented:
+    def taken_up(self, frame: Frame, mask: Mask, found: Found, cut: int | None) -> Segmented:
         """A frame whose mask an earlier run left."""
         item = self.results.found(frame, mask, found.note)
         return self._count_in(replace(item, confidence=found.confidence, cut=cut))
@@ -213,121 +213,11 @@ class Run:
         """Masks for frames that never came, found out late when a clip does not tell its length."""
         if not self.done and self.given.first in (None, self.span.start):
             return InputError(f"{self.info.path} has no frame between --start and --end")
-        return self._without_frame(self.given.unused) if self.given.unused else None
+        return self.without_frame(self.given.unused) if self.given.unused else None
 
-    def _without_frame(self, unused: list[int]) -> InputError:
+    def without_frame(self, unused: list[int]) -> InputError:
         frames = ", ".join(map(str, unused))
         if isinstance(self.span.start, Fraction) or isinstance(self.span.end, Fraction):
             outside = f"outside of --start and --end, or after the end of {self.info.path}"
             return InputError(f"the mask(s) for frame {frames} are {outside}")
         return InputError(f"{self.info.path} ended before the mask(s) for frame {frames}")
-
-
-class _Way:
-    """The way forward, stretch by stretch. A context manager, which closes what it read of the clip once more."""
-
-    def __init__(self, run: Run) -> None:
-        self._run = run
-        self._coming = run.stretches()
-        self._stretch: Stretch | None = None
-        self._found: Found | None = None
-        self._is_kept = False  # the whole stretch is found, and nothing after it depends on the segmenter's state
-        self._way_back: WayBack | None = None
-        self._exits = ExitStack()
-        self._again: Clip | None = None
-
-    @property
-    def is_under_way(self) -> bool:
-        """Whether a mask was given."""
-        return self._stretch is not None
-
-    def follow(self, frame: Frame, given: Mask | None, cut: int | None) -> Segmented:
-        """Segment a frame, or take up the mask that an earlier run left."""
-        run, segmenter = self._run, self._run.segmenter
-        if self._begins(frame):
-            return self._begin(frame, given, cut)
-        assert self._found
-        known = self._found.take(frame.name)
-        if known is not None:
-            if not self._is_kept:
-                segmenter.recall(frame.image, known, given)
-            return run._taken_up(frame, known, self._found, cut)
-        mask = segmenter.step(frame.image, given, zero_is_background=run.given.zero_is_background)
-        confidence = None
-        if self._way_back and given is None:
-            mask, confidence = self._way_back.join(frame.index, mask, segmenter)
-        return run._segmented(frame, mask, self._found.note, cut, confidence)
-
-    def _begins(self, frame: Frame) -> bool:
-        """Whether a stretch begins with a frame."""
-        return bool(self._coming) and self._coming[0].start in (None, frame.index)
-
-    def _begin(self, frame: Frame, given: Mask | None, cut: int | None) -> Segmented:
-        """Begin a stretch at a frame with a mask."""
-        run, segmenter, is_fresh = self._run, self._run.segmenter, self._is_kept or self._stretch is None
-        assert given is not None
-        stretch = self._stretch = self._coming.pop(0)
-        found = self._found = run._found(stretch)
-        known = found.take(frame.name)
-        is_whole = stretch.end is not None and found.holds(stretch.end - frame.index)
-        self._is_kept = is_whole and run.given.zero_is_background
-        if known is not None:
-            mask, item = known, run._taken_up(frame, known, found, cut)
-        else:
-            if is_fresh:
-                mask = segmenter.start(frame.image, given)
-            else:
-                mask = segmenter.step(frame.image, given, zero_is_background=run.given.zero_is_background)
-            item = run._segmented(frame, mask, found.note, cut)
-        self._way_back = None
-        if not self._is_kept:
-            self._prepare(stretch, frame, mask, go_back=not is_whole)
-        return item
-
-    def _prepare(self, stretch: Stretch, frame: Frame, mask: Mask, *, go_back: bool) -> None:
-        """Go the stretch backward, if it has a mask at its end, and put its references into memory."""
-        segmenter, first, end = self._run.segmenter, self._run.given.first, stretch.end
-        others = {n: self._read(n) for n in (first, end) if n is not None and n != frame.index}
-        if end is not None and go_back:
-            image, known = others[end]
-            segmenter.start(image, np.where(np.isin(known, stretch.known), known, np.uint8(0)))
-            segmenter.remember(frame.image, mask)
-            if first in others:
-                segmenter.remember(*others[first])
-            self._way_back = self._go_back(frame.index, end)
-        segmenter.start(frame.image, mask)
-        for reference in others.values():
-            segmenter.remember(*reference)
-
-    def _go_back(self, start: int, end: int) -> WayBack:
-        """Segment from one mask down to another one."""
-        run, segmenter = self._run, self._run.segmenter
-        way_back = WayBack(self._exits, (start, end))
-        for frame in self._clip_again().backward(start + 1, end):
-            inner = run.given.read(frame.index, frame.image) if frame.index in run.given.objects else None
-            if inner is not None:
-                inner = np.where(np.isin(inner, (*segmenter.object_ids, VOID)), inner, np.uint8(0))
-            segmenter.step(frame.image, inner, zero_is_background=run.given.zero_is_background)
-            way_back.put(frame.index, segmenter)
-            if inner is not None:  # objects that this mask is the first to state are not there before it
-                segmenter.remove(set(segmenter.object_ids) - run.given.known_before(frame.index))
-        return way_back
-
-    def _read(self, number: int) -> tuple[NDArray[np.uint8], Mask]:
-        """Read a frame with its given mask."""
-        frame = next(self._clip_again().frames(number, number + 1), None)
-        if frame is None:
-            raise self._run._without_frame([number])
-        return frame.image, self._run.given.read(number, frame.image)
-
-    def _clip_again(self) -> Clip:
-        """The clip, opened once more: the way forward is still reading it."""
-        if self._again is None:
-            self._again = self._exits.enter_context(open_clip(self._run.info.path))
-        return self._again
-
-    def __enter__(self) -> "_Way":
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._exits.close()

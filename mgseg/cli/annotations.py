@@ -9,10 +9,12 @@ from mgseg.cli.options import option
 
 _PANEL = "Annotations"
 
-Coco = Annotated[Path | None, option("--coco", panel=_PANEL, text="COCO instances, FILE.json. Lossless (run lengths).")]
+Coco = Annotated[
+    Path | None, option("--coco", panel=_PANEL, text="COCO instances, FILE.json. Lossless (run-length masks).")
+]
 CocoPolygons = Annotated[
     Path | None,
-    option("--coco-polygons", panel=_PANEL, text="COCO with polygons, which can be edited. Holes are lost."),
+    option("--coco-polygons", panel=_PANEL, text="COCO with polygons, which labelling tools can edit. Holes are lost."),
 ]
 Yolo = Annotated[
     Path | None,
@@ -22,8 +24,12 @@ Labelme = Annotated[Path | None, option("--labelme", panel=_PANEL, text="labelme
 Cvat = Annotated[
     Path | None, option("--cvat", panel=_PANEL, text="CVAT: tracks as FILE.xml, or lossless masks as FILE.zip.")
 ]
-Boxes = Annotated[Path | None, option("--boxes", panel=_PANEL, text="Box, area and centre of each object, FILE.csv.")]
-Names = Annotated[str, option("--names", panel=_PANEL, text="Names of the objects: 1=car,2=person.")]
+Boxes = Annotated[
+    Path | None, option("--boxes", panel=_PANEL, text="Table of box, area and centre of each object, FILE.csv.")
+]
+Names = Annotated[
+    str, option("--names", panel=_PANEL, text="Names of the objects in annotation files, such as 1=car,2=person.")
+]
 
 
 def parse_names(text: str) -> dict[int, str]:

@@ -1,4 +1,4 @@
-"""`mgseg bench`: how fast a network is here, beside its plain textbook form."""
+"""`mgseg bench`: measure speed and memory of a network, compared with its plain form."""
 
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -19,7 +19,8 @@ def bench(
     weights: Annotated[
         str,
         typer.Option(
-            help="A name, a file, or random:NAME of a network of `mgseg train --model`.", rich_help_panel=NETWORK
+            help="A name from `mgseg weights list`, a file, or random:MODEL (see `mgseg train --model`).",
+            rich_help_panel=NETWORK,
         ),
     ] = "auto",
     device: Device = "auto",
@@ -27,21 +28,19 @@ def bench(
     precision: Annotated[
         Precision,
         typer.Option(
-            help="Numeric precision of the fast form; the plain form runs in float32.", rich_help_panel=NETWORK
+            help="Numeric precision of mgseg; the plain form always runs in float32.", rich_help_panel=NETWORK
         ),
     ] = Precision.float32,
-    size: Annotated[str, typer.Option(help="HEIGHTxWIDTH of the frames.", rich_help_panel=MEASURE)] = "480x864",
-    objects: Annotated[int, typer.Option(help="Objects in the clip.", rich_help_panel=MEASURE)] = 1,
-    memory_frames: Annotated[int, typer.Option(help="Frames in memory.", rich_help_panel=MEASURE)] = 5,
+    size: Annotated[str, typer.Option(help="Size of the frames, HEIGHTxWIDTH.", rich_help_panel=MEASURE)] = "480x864",
+    objects: Annotated[int, typer.Option(help="Number of objects in the clip.", rich_help_panel=MEASURE)] = 1,
+    memory_frames: Annotated[int, typer.Option(help="Number of frames in memory.", rich_help_panel=MEASURE)] = 5,
     repeats: Annotated[
         int, typer.Option(help="Number of timed steps; the median is shown.", rich_help_panel=MEASURE)
     ] = 5,
-    plain: Annotated[
-        bool, typer.Option(help="Run the plain textbook form for comparison.", rich_help_panel=MEASURE)
-    ] = True,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON in place of the table.")] = False,
+    plain: Annotated[bool, typer.Option(help="Also measure plain STM for comparison.", rich_help_panel=MEASURE)] = True,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of the table.")] = False,
 ) -> None:
-    """Measure speed and memory on a made-up clip, part by part, beside the plain form of the same network.
+    """Measure the time of each part of the network and the memory on a made-up clip; compare with plain STM.
 
     In float32 both forms must give the same masks; if they do not, the command fails after printing the figures.
     """

@@ -15,24 +15,33 @@ _SERVER = "Server"
 def edit(
     clip: Annotated[Path, typer.Argument(help="Video file, folder of pictures, or folder of clips.")],
     project: Annotated[
-        Path | None, typer.Option("--project", help="Folder that keeps the work.", show_default="CLIP.mgseg")
+        Path | None, typer.Option("--project", help="Folder for the masks and edits.", show_default="CLIP.mgseg")
     ] = None,
     port: Annotated[
-        int, option("--port", panel=_SERVER, text="Port of the page; 0: any free one.", min=0, max=65535)
+        int, option("--port", panel=_SERVER, text="Network port of the page; 0: any free port.", min=0, max=65535)
     ] = 0,
-    host: Annotated[str, option("--host", panel=_SERVER, text="Address to listen on.")] = "127.0.0.1",
-    no_browser: Annotated[bool, option("--no-browser", panel=_SERVER, text="Only print the address.")] = False,
+    host: Annotated[
+        str,
+        option(
+            "--host",
+            panel=_SERVER,
+            text="Network address to listen on; others than 127.0.0.1 open the page to other computers.",
+        ),
+    ] = "127.0.0.1",
+    no_browser: Annotated[
+        bool, option("--no-browser", panel=_SERVER, text="Print the address without opening a browser.")
+    ] = False,
     weights: Weights = "auto",
     device: Device = "auto",
     threads: Threads = None,  # by its callback
     precision: Arithmetic = Precision.auto,
     size: Size = 480,
 ) -> None:
-    """Make and correct masks in the browser.
+    """Paint, segment and correct masks in the browser.
 
     [dim]mgseg edit clip.mp4[/dim]
 
-    Everything is saved as it happens, in CLIP.mgseg beside the clip; the same command goes on. Ctrl-C ends it.
+    Every change is saved at once, in CLIP.mgseg beside the clip. Repeat the command to continue. Ctrl-C ends it.
     """
     try:
         from mgseg.edit.serve import serve

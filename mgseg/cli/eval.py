@@ -54,56 +54,67 @@ def evaluate(
         option(
             "--split",
             panel=_DATA,
-            text="As valid, valid_all_frames, val.",
-            show_default="valid, val or all, by dataset",
+            text="Split to evaluate, such as valid, valid_all_frames or val.",
+            show_default="valid, val or all, depending on the dataset",
         ),
     ] = None,
     data: Annotated[
-        Path | None, option("--data", panel=_DATA, text="Folder of the datasets, or of this one.", envvar="MGSEG_DATA")
+        Path | None,
+        option(
+            "--data", panel=_DATA, text="Folder with your datasets, or the dataset's own folder.", envvar="MGSEG_DATA"
+        ),
     ] = None,
     sequence: Annotated[
-        list[str] | None, option("--sequence", panel=_DATA, text="Only this sequence; repeatable.")
+        list[str] | None, option("--sequence", panel=_DATA, text="Evaluate only this sequence; repeatable.")
     ] = None,
     sequence_list: Annotated[
-        Path | None, option("--sequence-list", panel=_DATA, text="Only those of this text file, a name a line.")
+        Path | None,
+        option("--sequence-list", panel=_DATA, text="Evaluate only the sequences in this text file, one name a line."),
     ] = None,
     results: Annotated[
-        Path | None, option("--results", panel=_DATA, text="Score these masks, DIR/SEQUENCE/FRAME.png; run nothing.")
+        Path | None,
+        option("--results", panel=_DATA, text="Score existing masks, DIR/SEQUENCE/FRAME.png, without segmenting."),
     ] = None,
     output: Annotated[
         Path | None,
-        option(
-            *("--output", "-o"), panel=_RESULTS, text="Folder for the masks.", show_default="DATASET_SPLIT_masks here"
-        ),
+        option(*("--output", "-o"), panel=_RESULTS, text="Folder for the masks.", show_default="DATASET_SPLIT_masks"),
     ] = None,
-    no_score: Annotated[bool, option("--no-score", panel=_RESULTS, text="Only run.")] = False,
+    no_score: Annotated[bool, option("--no-score", panel=_RESULTS, text="Segment without scoring.")] = False,
     resume: Annotated[
-        bool, option("--resume", panel=_RESULTS, text="Go on with a run that was interrupted: done sequences stay.")
+        bool, option("--resume", panel=_RESULTS, text="Continue an interrupted run; finished sequences are kept.")
     ] = False,
-    overwrite: Annotated[bool, option("--overwrite", panel=_RESULTS, text="Replace results that are there.")] = False,
+    overwrite: Annotated[bool, option("--overwrite", panel=_RESULTS, text="Replace existing results.")] = False,
     archive: Annotated[
         Path | None,
         option(
             "--zip",
             panel=_RESULTS,
-            text="Zip for the dataset's server, checked before it is written.",
-            show_default="where there is no ground truth: DATASET_SPLIT.zip here",
+            text="Zip file for the dataset's evaluation server; its masks are checked first.",
+            show_default="DATASET_SPLIT.zip if there is no ground truth",
         ),
     ] = None,
     page: Annotated[
-        Path | None, option("--report", panel=_RESULTS, text="HTML page with curves, worst objects and frames.")
+        Path | None,
+        option("--report", panel=_RESULTS, text="HTML page with scores, curves, and the worst objects and frames."),
     ] = None,
-    as_json: Annotated[bool, option("--json", panel=_RESULTS, text="Print JSON in place of the table.")] = False,
-    as_csv: Annotated[bool, option("--csv", panel=_RESULTS, text="Print CSV in place of the table.")] = False,
+    as_json: Annotated[bool, option("--json", panel=_RESULTS, text="Print JSON instead of the table.")] = False,
+    as_csv: Annotated[bool, option("--csv", panel=_RESULTS, text="Print CSV instead of the table.")] = False,
     workers: Annotated[
-        int | None, option("--workers", panel=_RESULTS, text="Processes that score.", min=1, show_default="all cores")
+        int | None,
+        option(
+            "--workers",
+            panel=_RESULTS,
+            text="Number of processes that compute scores.",
+            min=1,
+            show_default="all cores",
+        ),
     ] = None,
     corrections: Annotated[
         int,
         option(
             "--corrections",
             panel=_CORRECTIONS,
-            text="Simulate an annotator: segment, take the true mask of one more frame, segment again, so many times.",
+            text="Simulate an annotator: add the true mask of one more frame and segment again, this many times.",
             min=0,
         ),
     ] = 0,
@@ -112,7 +123,7 @@ def evaluate(
         option(
             "--pick",
             panel=_CORRECTIONS,
-            text="The frame to correct: of least confidence, of lowest true J (oracle), or spread evenly (uniform).",
+            text="Frame to correct next: lowest confidence, lowest true J (oracle), or evenly spaced frames (uniform).",
         ),
     ] = Pick.confidence,
     weights: Weights = "auto",
@@ -124,11 +135,11 @@ def evaluate(
     memory_size: MemorySize = 10,
     flip: Flip = False,
 ) -> None:
-    """Run a benchmark and score it, or score masks that are there.
+    """Segment a dataset and score the masks, or score existing masks.
 
     [dim]mgseg eval --dataset davis16 --data DAVIS --report davis16.html[/dim]
 
-    Protocols of DAVIS 2016 and 2017 and of YouTube-VOS. Under torchrun the sequences are shared out.
+    Protocols: DAVIS 2016, DAVIS 2017 and YouTube-VOS. With torchrun, several processes share the sequences.
     """
     if as_json and as_csv:
         raise typer.BadParameter("choose either --json or --csv, not both", param_hint="--csv")

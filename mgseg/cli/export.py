@@ -10,7 +10,7 @@ from mgseg.cli.annotations import Boxes, Coco, CocoPolygons, Cvat, Labelme, Name
 
 
 def export(
-    masks: Annotated[Path, typer.Argument(help="Folder of masks, as mgseg segment writes them.")],
+    masks: Annotated[Path, typer.Argument(help="Folder of masks written by `mgseg segment`.")],
     coco: Coco = None,
     coco_polygons: CocoPolygons = None,
     yolo: Yolo = None,
@@ -19,11 +19,11 @@ def export(
     boxes: Boxes = None,
     names: Names = "",
     clip: Annotated[
-        Path | None, typer.Option("--clip", help="The clip itself: its frames are written where a format wants them.")
+        Path | None, typer.Option("--clip", help="The clip, for formats that also need the frames: YOLO and labelme.")
     ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that are there.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace existing files.")] = False,
 ) -> None:
-    """Write masks as annotations for labelling tools and training sets.
+    """Convert masks to annotation files for labelling tools and training sets.
 
     [dim]mgseg export bunny_masks --coco bunny.json --names 1=rabbit[/dim]
     """

@@ -12,17 +12,21 @@ def frame(
     clip: Annotated[
         Path, typer.Argument(help="A video file, or a folder of pictures.", metavar="CLIP", show_default=False)
     ],
-    number: Annotated[int, typer.Argument(help="Of the frame, from 0.", metavar="NUMBER", min=0, show_default=False)],
+    number: Annotated[
+        int, typer.Argument(help="Number of the frame, counted from 0.", metavar="NUMBER", min=0, show_default=False)
+    ],
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="The PNG to write.", show_default="CLIP_NUMBER.png here")
+        Path | None, typer.Option("--output", "-o", help="The PNG to write.", show_default="CLIP_NUMBER.png")
     ] = None,
     mask_overlay: Annotated[
         Path | None,
-        typer.Option("--mask-overlay", help="Show a mask over it: a file, or the folder that `mgseg segment` wrote."),
+        typer.Option(
+            "--mask-overlay", help="Draw a mask over the frame: a mask file, or the folder that `mgseg segment` wrote."
+        ),
     ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file that is there.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing file.")] = False,
 ) -> None:
-    """Save one frame of a clip as `mgseg segment` sees it, to paint a mask on.
+    """Save one frame of a clip as a PNG, exactly as `mgseg segment` reads it, to paint a mask on.
 
     [dim]mgseg frame bunny.mp4 120 -o still.png[/dim]
     """

@@ -20,7 +20,7 @@ class Stage(StrEnum):
 
 
 class Preset(StrEnum):
-    """The paper's numbers, those for a short budget, or these for several objects at once."""
+    """Named settings of a stage: the paper's, for a short budget, or for several objects at once."""
 
     faithful = "faithful"
     fast = "fast"
@@ -28,7 +28,7 @@ class Preset(StrEnum):
 
 
 class Precision(StrEnum):
-    """Of the forward pass."""
+    """Numeric precision of the forward pass."""
 
     float32 = "float32"
     bfloat16 = "bfloat16"
@@ -40,22 +40,35 @@ _DATA, _MODEL, _STAGE, _RUN = "Data", "Network", "Stage", "Run"
 
 def train(
     stage: Annotated[
-        Stage, option("--stage", panel=_STAGE, text="static: photographs; clips: short clips; sequence: whole videos.")
+        Stage,
+        option(
+            "--stage",
+            panel=_STAGE,
+            text="static: clips made from photographs; clips: short clips of videos; sequence: whole videos.",
+        ),
     ],
     preset: Annotated[
         Preset,
         option(
             "--preset",
             panel=_STAGE,
-            text="faithful: the paper's numbers; fast: for hours, not weeks; crowded: fast, for many objects.",
+            text="faithful: the paper's settings; fast: for hours instead of weeks; crowded: fast, for many objects.",
         ),
     ] = Preset.fast,
     steps: Annotated[
-        int | None, option("--steps", panel=_STAGE, text="Optimiser steps; 0: as many as fit into --minutes.", min=0)
+        int | None,
+        option("--steps", panel=_STAGE, text="Number of optimiser steps; 0: as many as --minutes allows.", min=0),
     ] = None,
-    batch: Annotated[str | None, option("--batch", panel=_STAGE, text="Clips a step; may change over the run.")] = None,
+    batch: Annotated[
+        str | None,
+        option(
+            "--batch",
+            panel=_STAGE,
+            text="Clips in each step. May be a schedule: 8,16@0.5 is 16 from half of the run on.",
+        ),
+    ] = None,
     size: Annotated[
-        str | None, option("--size", panel=_STAGE, text="Side of the crop in pixels; may change over the run.")
+        str | None, option("--size", panel=_STAGE, text="Side of the crop in pixels. May be a schedule: 256,384@0.5.")
     ] = None,
     rate: Annotated[float | None, option("--rate", panel=_STAGE, text="Learning rate of the new layers.")] = None,
     changes: Annotated[
@@ -63,8 +76,8 @@ def train(
         option(
             "--set",
             panel=_STAGE,
-            text="FIELD=VALUE: any other setting, as max_skip=5,10@0.4, ema=0.999, step_every=8, log_every=5; "
-            "a wrong name lists them all. Repeatable.",
+            text="Change any other setting, such as max_skip=5,10@0.4, ema=0.999, step_every=8 or log_every=5. "
+            "`--set help` lists all fields. Repeatable.",
         ),
     ] = None,
     data: Annotated[
@@ -72,13 +85,15 @@ def train(
         option(
             "--data",
             panel=_DATA,
-            text="Folder of datasets, for a stage whose data are not named below.",
+            text="Folder with your datasets, used when --static and --clips are not given.",
             envvar="MGSEG_DATA",
         ),
     ] = None,
     static: Annotated[
         list[Path] | None,
-        option("--static", panel=_DATA, text="Folder of photographs with masks, or of several such; repeatable."),
+        option(
+            "--static", panel=_DATA, text="Folder of photographs with masks, or a folder of such folders; repeatable."
+        ),
     ] = None,
     clips: Annotated[
         list[str] | None,
@@ -90,14 +105,19 @@ def train(
         ),
     ] = None,
     hold_out: Annotated[
-        str, option("--hold-out", panel=_DATA, text="Videos to score instead of training on them: NAME,NAME.")
+        str,
+        option(
+            "--hold-out",
+            panel=_DATA,
+            text="Videos to score with --validate-every instead of training on them: NAME,NAME.",
+        ),
     ] = "",
     model: Annotated[
         str | None,
         option(
             "--model",
             panel=_MODEL,
-            text="The network: lite, resnet50, or another that a wrong name lists.",
+            text="Network to train: lite, resnet50, ... (an unknown name prints the list).",
             show_default="that of the weights to start from",
         ),
     ] = None,
@@ -107,7 +127,7 @@ def train(
             "--init",
             panel=_MODEL,
             text="Weights to start from: a file, a name from `mgseg weights list`, or random.",
-            show_default="weights.pth of the stage before, beside --out; else those that ship",
+            show_default="weights.pth of the previous stage, in the folder beside --out, or else the shipped weights",
         ),
     ] = None,
     trunk: Annotated[
@@ -131,7 +151,7 @@ def train(
         option(
             "--out",
             panel=_RUN,
-            text="Folder of the run: weights.pth, best.pth, checkpoints, log.jsonl, pictures.",
+            text="Folder for the run: weights.pth, best.pth, checkpoints, log.jsonl, pictures.",
             show_default="runs/STAGE",
         ),
     ] = None,
@@ -140,7 +160,7 @@ def train(
         option(
             "--minutes",
             panel=_RUN,
-            text="Time for the whole run; it ends then, or after its --steps, whichever is first.",
+            text="Time for the whole run, which ends after this time or after --steps, whichever comes first.",
             min=0,
         ),
     ] = None,
@@ -148,7 +168,7 @@ def train(
         bool, option("--resume", panel=_RUN, text="Continue from the newest checkpoint in --out.")
     ] = False,
     validate_every: Annotated[
-        int, option("--validate-every", panel=_RUN, text="Steps between two scorings of --hold-out.", min=1)
+        int, option("--validate-every", panel=_RUN, text="Score the --hold-out videos every N steps.", min=1)
     ] = 1000,
     seed: Annotated[int, option("--seed", panel=_RUN, text="Seed of all random numbers.", min=0)] = 0,
     device: Annotated[str, option("--device", panel=_RUN, text="auto, cpu, cuda, cuda:N or mps.")] = "auto",
@@ -158,17 +178,23 @@ def train(
     ] = Precision.float32,
     workers: Annotated[
         int | None,
-        option("--workers", panel=_RUN, text="Processes that prepare clips.", min=0, show_default="by device"),
+        option(
+            "--workers",
+            panel=_RUN,
+            text="Number of processes that prepare clips.",
+            min=0,
+            show_default="depends on the device",
+        ),
     ] = None,
-    tensorboard: Annotated[bool, option("--tensorboard", panel=_RUN, text="Also write TensorBoard events.")] = False,
+    tensorboard: Annotated[bool, option("--tensorboard", panel=_RUN, text="Also write a TensorBoard log.")] = False,
 ) -> None:
-    """Train one stage: static, clips or sequence; under torchrun on several devices or machines.
+    """Train one stage: static, clips or sequence. Start it with torchrun to use several GPUs or machines.
 
-    With --stage alone it finds its data in MGSEG_DATA and starts from the stage before.
+    With --stage alone, the data comes from the folder MGSEG_DATA and the weights from the previous stage.
 
-    A value that may change over the run is written 192,256@0.4 (256 after 40 % of it) or 0.1..0.6 (along a line).
+    A schedule is a value that changes over the run: 192,256@0.4 is 256 after 40 % of it, 0.1..0.6 changes linearly.
 
-    The last line on stdout is the weights file, or the checkpoint of a run that was stopped.
+    The last line on stdout is the weights file, or the newest checkpoint if the run was interrupted.
     """
     from mgseg.training.build import TrainOptions
     from mgseg.training.settings import parse_settings

@@ -1,4 +1,4 @@
-"""`mgseg weights`: list the checkpoints that ship, import published ones, export one's own, fit their confidence."""
+"""`mgseg weights`: list shipped checkpoints, import published ones, export trained ones, fit their confidence."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, help="List, import, export and calibrate weights.")
 
 Output = Annotated[Path, typer.Option("--output", "-o", help="The file to write.", dir_okay=False)]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace a file that is there.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an existing file.")]
 
 
 @app.command("list")
 def list_weights(
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON in place of the table.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of the table.")] = False,
 ) -> None:
-    """List the weights that ship: size, whether the file is the released one, scores."""
+    """List the shipped weights: size, whether the file is unchanged, and scores."""
 
     from mgseg.weights import released_weights
 
@@ -44,7 +44,7 @@ def import_weights(
     output: Output,
     overwrite: Overwrite = False,
 ) -> None:
-    """Turn a published STM checkpoint into one for `mgseg segment --weights`."""
+    """Convert a published STM checkpoint for `mgseg segment --weights`."""
     from mgseg.stm_import import import_stm
 
     import_stm(source, output, overwrite)
@@ -54,11 +54,11 @@ def import_weights(
 
 @app.command("export")
 def export_weights(
-    source: Annotated[Path, typer.Argument(help="A checkpoint, of `mgseg train` or `mgseg weights import`.")],
+    source: Annotated[Path, typer.Argument(help="A checkpoint written by `mgseg train` or `mgseg weights import`.")],
     output: Output,
     overwrite: Overwrite = False,
 ) -> None:
-    """Write a checkpoint's weights alone, in half precision, without training state."""
+    """Write only the weights of a checkpoint, in half precision, without the training state."""
     from mgseg import weights
 
     weights.export_weights(source, output, overwrite)
@@ -67,10 +67,11 @@ def export_weights(
 
 @app.command("calibrate")
 def calibrate_weights(
-    source: Annotated[Path, typer.Argument(help="A checkpoint.")],
+    source: Annotated[Path, typer.Argument(help="The checkpoint to start from.")],
     output: Output,
     data: Annotated[
-        Path | None, typer.Option("--data", help="Folder of the datasets, or of this one.", envvar="MGSEG_DATA")
+        Path | None,
+        typer.Option("--data", help="Folder with your datasets, or the dataset's own folder.", envvar="MGSEG_DATA"),
     ] = None,
     dataset: Annotated[str, typer.Option("--dataset", help="Name of the dataset, as for `mgseg eval`.")] = "davis16",
     split: Annotated[
@@ -79,9 +80,9 @@ def calibrate_weights(
     device: Device = "auto",
     overwrite: Overwrite = False,
 ) -> None:
-    """Fit the confidence of a checkpoint to clips with known masks, and write the checkpoint with it.
+    """Fit the confidence model of a checkpoint on clips with known masks; write the checkpoint with the model.
 
-    Needs scipy: pip install 'mgseg[calibrate]'
+    Needs scipy: pip install 'mgseg\\[calibrate]'
     """
     from mgseg.data.catalog import find_split
     from mgseg.evaluation.calibration import calibrate

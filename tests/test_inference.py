@@ -110,7 +110,8 @@ def test_an_error_leaves_no_half_sequence(davis, tiny_network, tmp_path):
     (davis / "JPEGImages/480p/cow/00002.jpg").write_bytes(b"broken")
     with pytest.raises(InputError, match=r"00002\.jpg"):
         run(davis, tiny_network, files=Files(masks=tmp_path / "out"))
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["bear", "cow.part", "run.json"]
+    found = {path.name for path in (tmp_path / "out").iterdir()}
+    assert found - {"cow.part"} == {"bear", "run.json"}  # frames are read ahead: the error may come before any mask
 
 
 def test_what_is_missing_is_found_out_before_weights_are_read(davis, tmp_path):
@@ -210,11 +211,11 @@ def test_a_zip_that_the_server_would_refuse_is_not_written(davis, results):
     path.unlink()
     refused(r"00003\.png is missing")
     Image.fromarray(np.full((40, 60), 7, np.uint8)).save(path)
-    refused(r"00003\.png has no palette")
+    refused(r"00003\.png is not an indexed PNG")
     write_masks(path.parent, np.full((1, 40, 60), 8, np.uint8), ["00003"])
-    refused(r"holds ids \[8\]; the sequence has \[7\]")
+    refused(r"contains the objects \[8\]; the sequence has only \[7\]")
     write_masks(path.parent, np.full((1, 60, 40), 7, np.uint8), ["00003"])
-    refused("is 40x60, the sequence 60x40")
+    refused("is 40x60, the sequence is 60x40")
     path.write_bytes(good)
     assert zip_of(davis, results).is_file()
 

@@ -338,3 +338,74 @@ def test_the_mask_belongs_to_the_frame_that_is_shown(serve: ServerMaker, open_ta
         tab.js(f"mgseg.show({frame})")
     tab.until("mgseg.model.frame === 0 && mgseg.model.full")
     assert tab.area() == (masks[0] == 1).sum()
+
+
+def test_a_vertical_phone_clip_is_upright(
+    serve: ServerMaker, open_tab: TabMaker, tmp_path: Path, make_clip: ClipMaker
+) -> None:
+    clip = make_clip(tmp_path / "phone.mp4", 4, rotation=90).path  # 96x64 in the file, shown as 64x96
+    tab = open_tab(serve(clip).address)
+    assert tab.js("[mgseg.model.map.width, mgseg.model.map.height, mgseg.model.picture.width]") == [64, 96, 64]
+    tab.drag((0.5, 0.1), (0.5, 0.2))
+    rows, columns = np.nonzero(given(clip, 0))
+    assert rows.mean() < 0.25 * 96
+    assert abs(columns.mean() - 32) < 4
+
+
+def test_twenty_objects_are_painted_and_followed(
+    serve: ServerMaker, open_tab: TabMaker, tmp_path: Path, make_clip: ClipMaker
+) -> None:
+    clip = make_clip(tmp_path / "crowd.mp4", 3).path
+    tab = open_tab(serve(clip).address)
+    for number in range(2, 21):
+        tab.press("a")
+        tab.until(f"mgseg.model.object === {number}")
+    tab.js("mgseg.model.radius = 2")
+    for number in range(1, 21):
+        tab.js(f"mgseg.model.object = {number}")
+        x, y = 0.1 + 0.8 * ((number - 1) % 5) / 4, 0.1 + 0.8 * ((number - 1) // 5) / 3
+        tab.drag((x, y), (x + 0.02, y))
+    assert len(np.unique(given(clip, 0))) == 21
+    tab.run()
+    assert tab.js("mgseg.model.state.predicted.length") == 3
+
+
+def memory_of(process: int) -> int:
+    """Resident memory of a process in bytes."""
+    status = Path(f"/proc/{process}/status").read_text()
+    return 1024 * int(next(line for line in status.splitlines() if line.startswith("VmRSS")).split()[1])
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads /proc")
+def test_memory_does_not_grow_with_a_clip_of_3000_frames(
+    serve: ServerMaker, open_tab: TabMaker, tmp_path: Path, make_clip: ClipMaker
+) -> None:
+    server = serve(make_clip(tmp_path / "long.mp4", 3000, (180, 320)).path)
+    tab = open_tab(server.address)
+    client = tab.page.context.new_cdp_session(tab.page)
+
+    def heap() -> float:
+        client.send("HeapProfiler.collectGarbage")
+        return float(client.send("Runtime.getHeapUsage")["usedSize"])
+
+    tab.drag((0.2, 0.4), (0.3, 0.4))
+    for frame in range(0, 1000, 10):  # until caches are full
+        tab.go(frame)
+    server_before, page_before = memory_of(server.process.pid), heap()
+    for frame in range(1000, 3000, 10):
+        tab.go(frame)
+    assert memory_of(server.process.pid) - server_before < 60e6
+    assert heap() - page_before < 60e6
+
+
+@pytest.mark.slow
+def test_a_4k_clip_can_be_painted_on(
+    serve: ServerMaker, open_tab: TabMaker, tmp_path: Path, make_clip: ClipMaker
+) -> None:
+    clip = make_clip(tmp_path / "4k.mp4", 3, (2160, 3840)).path
+    tab = open_tab(serve(clip).address)
+    tab.drag((0.2, 0.4), (0.3, 0.45), steps=30)
+    assert (given(clip, 0) == 1).sum() == tab.area()
+    tab.go(2)
+    assert tab.js("mgseg.model.picture.width") == 3840

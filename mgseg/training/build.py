@@ -178,5 +178,5 @@ def _find_data(stage: str, options: TrainOptions) -> tuple[list[Path], list[Spli
 
 def _describe(stills: list[Stills], roots: list[Path], splits: list[Split]) -> str:
     folders = sorted({str(root.parent) for root in roots})
-    texts = [f"{sum(map(len, stills))} stills, {len(roots)} datasets in {', '.join(folders)}"] if roots else []
+    texts = [f"{sum(map(len, stills))} stills in {', '.join(folders)}"] if roots else []
     return "; ".join(texts + [f"{s.dataset} {s.name}, {len(s.sequences)} videos in {s.frames_root}" for s in splits])

@@ -1,4 +1,4 @@
-"""mgseg: the masks of the objects in one frame become their masks in every frame of a video.
+"""mgseg: video object segmentation. From the masks of objects in one frame to their masks in every frame.
 
 Public names load on first use, so that `import mgseg` and `mgseg --help` do not wait for torch.
 """

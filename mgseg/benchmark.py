@@ -1,4 +1,4 @@
-"""How fast a network segments and in how much memory, by parts, beside its plain textbook form in the same run.
+"""Benchmark: speed and memory of a network, part by part, compared with its plain form in the same run.
 
 Both forms segment the same made-up clip and remember every frame until `memory_frames` are in memory; from then on
 steps are timed. Shapes: N objects, H x W the frames, which the network sees at that size.
@@ -48,7 +48,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class BenchOptions:
-    """What is measured.
+    """Settings of the benchmark.
 
     Attributes:
         height, width: of the frames, in pixels, multiples of 16.
@@ -66,7 +66,7 @@ class BenchOptions:
     plain: bool = True
 
     def check(self) -> None:
-        """Raise an InputError for what cannot be measured."""
+        """Raise an InputError if these settings cannot be measured."""
         if self.memory_frames < 2 or not 1 <= self.objects <= self.width // 32 or self.repeats < 1:
             limit = self.width // 32
             raise InputError(f"expected 2 or more memory frames, 1 to {limit} objects and 1 or more repeats")

@@ -23,7 +23,7 @@ _MAPPED_FROM, _MAPPED_FROM_IN_OLD_GLIBC, _KEPT = 2**28, 2**25, 2**29  # bytes; f
 
 
 def find_device(name: str = "auto") -> torch.device:
-    """Find a device by name; from then on float32 means float32 on CUDA, too, where torch rounds to TF32 otherwise.
+    """Find a device by name. Turns off TF32 on CUDA, so that float32 is computed in float32 there, too.
 
     Args:
         name: "cpu", "cuda", "cuda:N", "mps", or "auto" for the first of cuda, mps, cpu that is there.
@@ -68,7 +68,7 @@ def find_precision(name: str, device: torch.device) -> str:
 
 
 def keep_freed_memory() -> None:
-    """Let the process keep the memory that tensors on the CPU free, for those that come next.
+    """Keep the memory of freed CPU tensors in the process, for the tensors that follow.
 
     glibc gives blocks as large as feature maps back to the system and fetches them anew, page by page, for the next
     layer: up to half of the light network's time. Does nothing where the C library is another. Not for training,
@@ -85,7 +85,7 @@ def keep_freed_memory() -> None:
 
 @contextmanager
 def denormals_as_zero() -> Iterator[None]:
-    """Let the CPU take numbers below 1e-38 for 0, where it would compute with them at a hundredth of its speed.
+    """Treat numbers below 1e-38 (denormal) as 0; a CPU computes with them a hundred times slower.
 
     A peaked softmax over the memory is full of such numbers, and so are the gradients of pixels that the network is
     sure of. It holds for this thread and, for good, for the threads that torch starts for it meanwhile; those that it
@@ -101,7 +101,7 @@ def denormals_as_zero() -> Iterator[None]:
 
 @cache
 def has_int8() -> bool:
-    """Whether torch convolves 8-bit integers on this CPU exactly, and faster than floats: x86 with VNNI.
+    """Whether int8 convolutions are exact and faster than float32 on this CPU: x86 with VNNI.
 
     Without VNNI, or where ONEDNN_MAX_CPU_ISA keeps oneDNN from using it, sums of two products are cut at 16 bits.
     """
@@ -110,7 +110,7 @@ def has_int8() -> bool:
 
 
 def _has_exact_sums() -> bool:
-    """Whether a sum of the largest products of 8-bit integers is right."""
+    """Check that a sum of the largest 8-bit products does not overflow."""
     x = torch.full((1, 64, 8, 8), 255, dtype=torch.uint8)
     weight = torch.full((16, 64, 1, 1), 127, dtype=torch.int8)
     scale, zero, shape = torch.ones(16), torch.zeros(16, dtype=torch.int32), ([1, 1], [0, 0], [1, 1], 1)
@@ -121,7 +121,7 @@ def _has_exact_sums() -> bool:
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:
-    """Whether torch ran out of memory: CUDA has a class for it, other allocators say it in words."""
+    """Whether an error means out of memory: CUDA has a class for it, other allocators a text."""
     words = ("out of memory", "can't allocate memory", "not enough memory")
     return isinstance(error, torch.OutOfMemoryError) or any(text in str(error) for text in words)
 
@@ -168,7 +168,7 @@ class SpareThreads:
 
 
 def _seconds_waited() -> float:
-    """How long this thread was ready to run and had no CPU; 0 where a container hides it."""
+    """Return how long this thread was ready to run without a CPU; 0 if a container hides it."""
     try:
         text = Path("/proc/thread-self/schedstat").read_text(encoding="ascii")
     except OSError:

@@ -1,4 +1,4 @@
-"""One process or many: rank, world size, what the processes tell each other. Without torchrun it is one process.
+"""Processes of a torchrun run: rank, world size, exchange of values. Without torchrun there is one process.
 
 Gradients are averaged by one all-reduce a step instead of a DistributedDataParallel wrapper: the loss of a
 sequence has one backward pass a frame and each process another number of frames, and no prefix gets into a
@@ -41,7 +41,7 @@ class Processes:
         return self.rank == 0
 
     def from_main(self, value: T) -> T:
-        """The first process's value, on every process."""
+        """Return the first process's value on every process."""
         if self.world_size == 1:
             return value
         values = [value]
@@ -49,7 +49,7 @@ class Processes:
         return values[0]
 
     def gather(self, value: T) -> list[T]:
-        """The values of all processes, by rank, on every process."""
+        """Return the values of all processes, by rank, on every process."""
         if self.world_size == 1:
             return [value]
         values = [value] * self.world_size
@@ -57,7 +57,7 @@ class Processes:
         return values
 
     def furthest(self, *values: float) -> list[float]:
-        """The maximum of each value over the processes; on the CPU, so that no device is waited for."""
+        """Return the maximum of each value over the processes; computed on the CPU, so that no device is waited for."""
         if self.world_size == 1:
             return list(values)
         numbers = torch.tensor(values, dtype=torch.float64)
@@ -82,7 +82,7 @@ class Processes:
 
 @contextmanager
 def join(device: str = "auto") -> Iterator[Processes]:
-    """Join the run's other processes, as torchrun's environment names them, and leave them at the end.
+    """Connect to the other processes of the run, which torchrun sets in the environment; disconnect at the end.
 
     Args:
         device: see `device.find_device`; for "auto" and "cuda" each of torchrun's processes gets its own CUDA device.

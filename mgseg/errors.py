@@ -1,12 +1,12 @@
-"""The error tree: everything that a user can cause or mend. Shown without a traceback; imports nothing."""
+"""Errors that a user can cause or fix. They are shown without a traceback. This module imports nothing."""
 
 
 class MgsegError(Exception):
-    """An error with a message for the user and, where one helps, a hint how to go on.
+    """An error with a message for the user and, if possible, a hint.
 
     Args:
-        message: the thing, what was expected and what was found, in one sentence.
-        hint: what to do about it, shown on a line of its own.
+        message: names the thing, what was expected and what was found.
+        hint: the next step, shown on a line of its own.
     """
 
     def __init__(self, message: str, hint: str | None = None) -> None:
@@ -27,7 +27,7 @@ class WeightsError(MgsegError):
 
 
 class DeviceError(MgsegError):
-    """The device asked for is absent, or its memory does not suffice."""
+    """The device is missing or does not have enough memory."""
 
 
 class OutputError(MgsegError):

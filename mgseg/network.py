@@ -1,4 +1,4 @@
-"""`Network`: what segmenting, evaluation and the benchmark run. It knows its weights, device and precision."""
+"""`Network`: the network for segmentation, evaluation and benchmark, with its weights, device and precision."""
 
 import hashlib
 from collections.abc import Mapping
@@ -55,7 +55,7 @@ class Network:
 
     @classmethod
     def from_model(cls, model: MotionGuidedSTM, precision: str = "auto") -> Self:
-        """Wrap a model that was built in memory, as it is and where it is; it is set to evaluation mode.
+        """Wrap a model that was built in memory, without moving it; sets it to evaluation mode.
 
         Raises:
             InputError: int8, for which the weights must be read from a file.
@@ -87,7 +87,7 @@ class Network:
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of the arithmetic; that of what int8 leaves in floating point is float32."""
+        """Floating-point type of the computation; float32 with int8, for the layers that stay in floating point."""
         return PRECISIONS[self.precision]
 
     @cached_property

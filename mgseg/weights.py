@@ -1,4 +1,4 @@
-"""Checkpoint files: find, load, save, export. No network access.
+"""Checkpoint files: finding, loading, saving, exporting. No network access.
 
 Format: {"format": 1, "config": fields of ModelConfig, "state_dict": tensors}, and further entries of numbers by name.
 A training checkpoint holds its state as "training" and loads the same way. Files are read with weights_only=True:
@@ -46,7 +46,7 @@ class ReleasedWeights:
 
     @property
     def path(self) -> Path:
-        """Where the file is, or would be."""
+        """Path of the file, which may be missing."""
         return weights_folder() / self.file
 
     def is_intact(self) -> bool:
@@ -114,7 +114,7 @@ def find_weights(name_or_path: str | Path) -> Path:
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """Read a checkpoint of ours onto the CPU and check its form; see the top of this file.
+    """Read an mgseg checkpoint onto the CPU and check its form; see the top of this file.
 
     Raises:
         WeightsError: not found, not a checkpoint, of another format, or damaged.

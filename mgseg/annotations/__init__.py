@@ -1,1 +1,1 @@
-"""Annotation formats of other tools. One file a format: it writes masks and reads them back."""
+"""Annotation formats of other tools. One module for each format, with its writer and its reader."""

@@ -1,4 +1,4 @@
-"""A table of boxes: CSV, a row for each object on each frame where it is seen."""
+"""CSV table of boxes: one row for each object on each frame where it is visible."""
 
 import csv
 from collections.abc import Mapping
@@ -38,4 +38,4 @@ class BoxWriter(AnnotationWriter):
             self._table.writerow([*first, *(box_of(pixels) or ()), len(rows), *centre, last])
 
     def finish(self) -> None:
-        """All rows are there."""
+        """Do nothing: all rows are already written."""

@@ -70,7 +70,7 @@ class CocoWriter(AnnotationWriter):
         }
 
     def finish(self) -> None:
-        """Put the file together."""
+        """Write the JSON file from the collected items."""
         height, width = self.clip.size
         head = {
             "info": {"description": self.clip.name},
@@ -106,7 +106,7 @@ class _Items:
 
 
 def read_coco(path: Path) -> Iterator[LabelledFrame]:
-    """Read the images of a COCO file that have annotations, crowds left out.
+    """Read the images of a COCO file that have annotations, without crowd annotations.
 
     Raises:
         InputError: it is no COCO instances file, or an annotation is damaged.

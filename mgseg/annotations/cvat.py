@@ -55,7 +55,7 @@ class CvatWriter(AnnotationWriter):
         self._tracks[object_id].write(f'    <polygon {state} points="{points}"></polygon>\n')
 
     def finish(self) -> None:
-        """Put the file together."""
+        """Write the XML file from the collected tracks."""
         clip = self.clip
         count = clip.num_frames or self._num_frames
         labels = dict.fromkeys(clip.label(number) for number in self._tracks)
@@ -167,7 +167,7 @@ def read_cvat_zip(path: Path) -> Iterator[LabelledFrame]:
 
 
 def _read_labelmap(text: str) -> dict[bytes, str]:
-    """The label of each colour."""
+    """Return the label of each colour."""
     labels = {}
     for line in text.splitlines():
         if line.strip() and line[0] != "#":
@@ -177,7 +177,7 @@ def _read_labelmap(text: str) -> dict[bytes, str]:
 
 
 def _read_colours(archive: zipfile.ZipFile, name: str, labels: Mapping[bytes, str]) -> LabelledFrame:
-    """A frame from its two pictures: each colour of the first is an object, and lies on its label's in the second."""
+    """Read a frame from its two pictures: each colour of the first is an object, labelled by the second."""
     objects, classes = (
         _read_rgb(archive, place) for place in (name, name.replace("SegmentationObject", "SegmentationClass", 1))
     )

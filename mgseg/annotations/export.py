@@ -1,4 +1,4 @@
-"""Annotation files from a folder of masks, of mgseg or of another tool."""
+"""Conversion of a folder of masks, from mgseg or another tool, to annotation files."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
@@ -20,7 +20,7 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class ExportResult:
-    """What `export_masks` did.
+    """Result of `export_masks`.
 
     Attributes:
         num_frames: masks read.
@@ -40,7 +40,7 @@ def export_masks(
     overwrite: bool = False,
     progress: Progress | None = None,
 ) -> ExportResult:
-    """Write the masks of a folder as annotations.
+    """Convert a folder of masks to annotation files.
 
     Args:
         masks: folder of index maps named like the frames, such as `mgseg segment` writes.

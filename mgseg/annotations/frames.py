@@ -1,4 +1,4 @@
-"""What every annotation format has in common: named objects with masks on numbered frames, written frame by frame."""
+"""Base of the annotation formats: named objects with masks on numbered frames, written frame by frame."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -54,7 +54,7 @@ class LabelledFrame:
 
 @dataclass(frozen=True)
 class Clip:
-    """What a writer must know of a clip.
+    """Properties of a clip that a writer needs.
 
     Attributes:
         name: of the file or folder.
@@ -69,12 +69,12 @@ class Clip:
     num_frames: int | None = None
 
     def label(self, object_id: int) -> str:
-        """The name of an object."""
+        """Return the name of an object."""
         return self.names.get(object_id, f"object {object_id}")
 
 
 class AnnotationWriter(ABC):
-    """Writes one format. A context manager: what it writes appears whole when the block ends, or not at all.
+    """Writes one format. A context manager: the files appear complete when the block ends, or not at all.
 
     Args:
         path: file or folder.
@@ -94,7 +94,7 @@ class AnnotationWriter(ABC):
     def add(
         self, index: int, name: str, mask: NDArray[np.uint8], confidence: Mapping[int, float] | None = None
     ) -> None:
-        """Add a frame, in order.
+        """Add the next frame.
 
         Args:
             index: its number in the clip.
@@ -105,20 +105,20 @@ class AnnotationWriter(ABC):
 
     @abstractmethod
     def finish(self) -> None:
-        """Write what is left."""
+        """Write everything that `add` has not written yet."""
 
     def add_picture(self, name: str, frame: NDArray[np.uint8]) -> None:
-        """Write a frame, uint8 (H, W, 3) RGB, where the format's tools expect it; nothing where they do not."""
+        """Write a frame, uint8 (H, W, 3) RGB, if tools for this format need the picture; otherwise do nothing."""
         if self.pictures:
             with whole_file(make_folder(self.pictures) / f"{name}.jpg") as part:
                 Image.fromarray(frame).save(part, "JPEG", quality=_JPEG_QUALITY)
 
     def scratch(self) -> IO[str]:
-        """A text file without a name, for what is put together in `finish`."""
+        """Open a temporary text file, for parts that `finish` joins."""
         return self._exits.enter_context(TemporaryFile("w+", encoding="utf-8"))
 
     def objects(self, mask: NDArray[np.uint8]) -> list[tuple[int, Mask]]:
-        """The objects of a mask: id and bool (H, W) of each."""
+        """Split a mask into its objects: id and bool (H, W) of each."""
         return [(number, mask == number) for number in object_ids(mask)]
 
     def __enter__(self) -> Self:

@@ -57,7 +57,7 @@ class LabelmeWriter(AnnotationWriter):
         return [common | {"shape_type": "polygon", "points": ring.tolist(), "mask": None} for ring in rings]
 
     def finish(self) -> None:
-        """All files are there."""
+        """Do nothing: all files are already written."""
 
 
 def read_labelme(path: Path) -> LabelledFrame:

@@ -1,4 +1,4 @@
-"""Reading any annotation file: which format it is, and which of its pictures is meant."""
+"""Reading of annotation files in any format: detection of the format, choice of a picture."""
 
 import json
 from collections.abc import Iterator
@@ -38,7 +38,7 @@ def read_annotations(path: Path, size: tuple[int, int]) -> Iterator[LabelledFram
 
 
 def find_picture(frames: list[LabelledFrame], item: str, path: Path) -> LabelledFrame:
-    """The picture of a file that an item names: by its file name, with or without ending and folder, or its number.
+    """Find a picture of an annotation file by its file name (with or without ending and folder) or by its number.
 
     Raises:
         InputError: none or several are meant.
@@ -51,7 +51,7 @@ def find_picture(frames: list[LabelledFrame], item: str, path: Path) -> Labelled
 
 
 def in_short(frames: list[LabelledFrame]) -> str:
-    """The names of some pictures."""
+    """Return the first few names of pictures, for a message."""
     names = [frame.name for frame in frames]
     return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 

@@ -1,4 +1,4 @@
-"""Masks as polygons and back. Coordinates are pixel corners: pixel (x, y) reaches from (x, y) to (x + 1, y + 1).
+"""Masks to polygons and back. Coordinates are pixel corners: pixel (x, y) reaches from (x, y) to (x + 1, y + 1).
 
 OpenCV traces, pycocotools fills; both come with the extra `annotations`.
 """
@@ -98,7 +98,7 @@ def fill_parts(polygons: Sequence[Ring], size: tuple[int, int]) -> Mask:
 
 
 def join(parts: Sequence[Part]) -> Ring:
-    """Join all parts and holes to one ring, by bridges of no width, for formats with one polygon an object."""
+    """Join all parts and holes to one ring with zero-width bridges, for formats with one polygon for each object."""
     ring = np.zeros((0, 2))
     for part in parts:
         for piece in (part.outline, *part.holes):
@@ -121,7 +121,7 @@ def area_of(ring: Ring) -> float:
 
 
 def encode_rle(mask: Mask) -> dict[str, Any]:
-    """A mask as COCO's compressed run lengths: {"size": [height, width], "counts": text}."""
+    """Encode a mask as COCO's compressed run lengths: {"size": [height, width], "counts": text}."""
     coco = import_extra("pycocotools.mask", "pycocotools")
     encoded = coco.encode(np.asfortranarray(mask.astype(np.uint8)))
     return {"size": list(encoded["size"]), "counts": encoded["counts"].decode("ascii")}
@@ -154,7 +154,7 @@ def _decode(rle: dict[str, Any]) -> Mask:
 
 
 def box_of(mask: Mask) -> tuple[int, int, int, int] | None:
-    """Left, top, width and height of a mask; None where it is empty."""
+    """Return left, top, width and height of a mask; None if it is empty."""
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     if not len(rows):
         return None
@@ -163,7 +163,7 @@ def box_of(mask: Mask) -> tuple[int, int, int, int] | None:
 
 
 def check_polygon(points: Any, where: str) -> Ring:
-    """A polygon of a file as a ring.
+    """Convert a polygon from a file to a ring, or raise an InputError.
 
     Raises:
         InputError: fewer than three points, no numbers, or points far outside of any frame.
@@ -196,12 +196,12 @@ def check_frame(width: Any, height: Any, where: str) -> tuple[int, int]:
 
 
 def whole(value: Any) -> int | None:
-    """A number of a file, if it is a whole one."""
+    """Check that a number from a file is a whole number, and return it."""
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
 def import_extra(name: str, title: str) -> Any:
-    """A package that the extra `annotations` brings.
+    """Import a package that the extra `annotations` installs.
 
     Raises:
         MgsegError: it is not installed.

@@ -1,4 +1,4 @@
-"""The formats, by name."""
+"""Table of the annotation formats by name."""
 
 from collections.abc import Callable
 from functools import partial
@@ -24,7 +24,7 @@ FORMATS: dict[str, dict[str, Callable[[Path, Clip], AnnotationWriter]]] = {
 
 
 def find_writer(name: str, path: Path) -> Callable[[Path, Clip], AnnotationWriter]:
-    """The writer of a format for a path.
+    """Return the writer of a format for a path.
 
     Raises:
         OutputError: the path's ending is not one of the format's.

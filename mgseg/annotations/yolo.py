@@ -1,4 +1,4 @@
-"""YOLO segmentation: labels/FRAME.txt with a polygon a line, and data.yaml with the names.
+"""YOLO segmentation: labels/FRAME.txt with one polygon on each line, and data.yaml with the class names.
 
 A line is one object: parts and holes are joined to one polygon by bridges of no width. Ids of objects are lost: a
 class is what has a name. Source: docs.ultralytics.com, "Instance segmentation datasets".
@@ -28,7 +28,7 @@ class YoloWriter(AnnotationWriter):
     def add(
         self, index: int, name: str, mask: NDArray[np.uint8], confidence: Mapping[int, float] | None = None
     ) -> None:
-        """Write the lines of a frame; a frame without objects has an empty file, which says so."""
+        """Write the lines of a frame; a frame without objects gets an empty file, as YOLO expects."""
         lines = []
         scale = np.array([mask.shape[1], mask.shape[0]])
         for object_id, pixels in self.objects(mask):
@@ -47,7 +47,7 @@ class YoloWriter(AnnotationWriter):
 
 
 def read_names(path: Path) -> dict[int, str]:
-    """The names of the classes, from the data.yaml in a folder above the labels; empty where there is none.
+    """Read the class names from the data.yaml in a folder above the labels; empty if there is none.
 
     Raises:
         InputError: data.yaml is damaged, or has no names.

@@ -69,7 +69,7 @@ app.add_typer(weights.app, name="weights")
 
 
 def main() -> None:
-    """Run the command line and exit. A polite kill (SIGTERM) ends it like Ctrl-C."""
+    """Run the command line and exit. SIGTERM ends it like Ctrl-C."""
     threads.sleep_soon()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     console.accept_any_name()

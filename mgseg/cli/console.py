@@ -31,7 +31,7 @@ def accept_any_name() -> None:
 
 
 def _encode_anyway(error: UnicodeError) -> tuple[bytes, int]:
-    """A byte of a name that is no text as that byte, any other character that cannot be encoded as its number."""
+    """Write undecodable bytes of a name unchanged, and other characters that cannot be encoded as \\u escapes."""
     if not isinstance(error, UnicodeEncodeError):
         raise error
     part = error.object[error.start : error.end]
@@ -43,7 +43,7 @@ def _encode_anyway(error: UnicodeError) -> tuple[bytes, int]:
 
 
 class Advance(Protocol):
-    """What `progress` hands out: how many are done, and of how many if that is known."""
+    """Function that `progress` yields: takes the number done and the total, if known."""
 
     def __call__(self, done: int, total: int | None = None) -> None: ...
 

@@ -1,4 +1,4 @@
-"""The tables of `mgseg eval`: the scores, and under what conditions they hold."""
+"""Tables of `mgseg eval`: the scores and the settings of the run."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any

@@ -1,4 +1,4 @@
-"""Options that more than one command has, declared once."""
+"""Options shared by several commands."""
 
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any

@@ -1,4 +1,4 @@
-"""How the process uses the CPUs. torch reads this from the environment when it is imported, so it is set before.
+"""CPU threads of the process. torch reads these variables when it is imported, so they are set before.
 
 Only the command does this: a library must not change the process of the program that uses it.
 """
@@ -14,7 +14,7 @@ _SPINS = "30000"
 
 
 def sleep_soon() -> None:
-    """Let threads without work give their CPU to other programs soon, unless the environment says how they wait."""
+    """Make idle threads sleep sooner, so that other programs get the CPU, unless the environment sets how they wait."""
     if not {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"} & os.environ.keys():
         os.environ["GOMP_SPINCOUNT"] = _SPINS
 

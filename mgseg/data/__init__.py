@@ -1,1 +1,1 @@
-"""Datasets by name and training clips from stills and videos."""
+"""Datasets by name; training clips from stills and videos."""

@@ -1,4 +1,4 @@
-"""Objects on objects, which go where the other goes: a small one put on it, a bag on a back, or a part of it."""
+"""Objects attached to other objects: a small object placed on another, or a part of it, which moves with it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def attach(
     cutout: Cutout,
     slot: int,
 ) -> tuple[list[UInt8Array], list[UInt8Array]]:
-    """Put a cut-out on an object in every picture: at one place of it, and growing with it.
+    """Paste a cut-out onto an object in every picture, at a fixed place of the object and scaled with it.
 
     Args:
         pictures: P of uint8 (h, w, 3); masks: P of uint8 (h, w). Neither is changed.
@@ -53,7 +53,7 @@ def attach(
 
 
 def split(rng: np.random.Generator, mask: UInt8Array, whole: int, slot: int) -> UInt8Array:
-    """Make a part of an object an object of its own: what lies on one side of a straight line through it.
+    """Make a part of an object a separate object: all pixels on one side of a straight line through it.
 
     Args:
         mask: uint8 (h, w), not changed.

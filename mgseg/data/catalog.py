@@ -29,7 +29,7 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Dataset:
-    """What is known of a dataset.
+    """Description of a dataset.
 
     Attributes:
         protocol: how it is scored, see `evaluation.protocols`.
@@ -42,7 +42,7 @@ class Dataset:
     lists: tuple[str, ...] = ()
 
     def splits(self, home: Path) -> list[str]:
-        """Name the splits that are in a folder."""
+        """Return the names of the splits in a folder."""
         return davis_splits(home, self.lists) if self.lists else youtube_vos_splits(home)
 
 

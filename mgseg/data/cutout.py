@@ -1,4 +1,4 @@
-"""An object cut out of a picture, and who has some to give."""
+"""Objects cut out of pictures, and the interface of their sources."""
 
 from __future__ import annotations
 

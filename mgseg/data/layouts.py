@@ -63,7 +63,7 @@ class Pair:
 
 
 def find_pairs(root: Path) -> list[Pair]:
-    """Find the pictures of a dataset, whichever of the known layouts its folder has.
+    """Find the pictures of a dataset in any of the known layouts.
 
     Raises:
         DatasetError: the folder is missing, has no known layout, or holds no pair.
@@ -90,7 +90,7 @@ def find_stills(folder: Path) -> list[Path]:
 
 
 def find_all_stills(data: Path) -> list[Path]:
-    """Find the datasets of stills in a folder of datasets: it itself, in it, or in its folder static or stills.
+    """Find the datasets of stills: the folder itself, its subfolders, or those of its folder static or stills.
 
     Raises:
         DatasetError: there is none.

@@ -1,4 +1,4 @@
-"""Which objects of an index map are large enough to be trained on."""
+"""Selection of the objects of an index map that are large enough for training."""
 
 from PIL import Image
 

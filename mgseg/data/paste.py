@@ -1,4 +1,4 @@
-"""Compose scenes: the crop of a picture or clip, and objects of other pictures pasted over it."""
+"""Composition of training scenes: a crop of a picture or clip, with objects of other pictures pasted over it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def compose(
     masks: Sequence[UInt8Array],
     objects: Sequence[int],
 ) -> Scene:
-    """Make a scene of a picture (or clip), of some of its objects, and of what the dice paste over it.
+    """Compose a scene from a picture or clip, some of its objects, and randomly pasted objects.
 
     Args:
         pictures: P of uint8 (h, w, 3), P = 1 or the request's frames, all of one size; masks: P of uint8 (h, w).

@@ -1,4 +1,4 @@
-"""What a drawn training clip is (layers and every random number) and how it becomes tensors.
+"""Training clips before rendering (layers and all random numbers), and their rendering to tensors.
 
 Drawing is NumPy's work on the CPU (`stills`, `clips`, `transforms`); rendering is torch operations only.
 """
@@ -28,7 +28,7 @@ MIN_SEEN = 1 / 2304
 
 @dataclass(frozen=True)
 class ClipRequest:
-    """What a step wants of a source: frames, objects at most, side of the square crop in pixels, maximum skip."""
+    """What a training step requests: number of frames, most objects, side of the crop in pixels, maximum skip."""
 
     num_frames: int
     num_objects: int
@@ -57,7 +57,7 @@ class Layer:
 
 @dataclass(frozen=True)
 class Look:
-    """What the camera does to the finished frames.
+    """Camera effects on the finished frames: colour, blur, noise.
 
     Attributes:
         colour: float32 (T, 3, 4), RGB in [0, 1] to RGB: matrix and offset.

@@ -1,4 +1,4 @@
-"""A split of a dataset: its videos, their frames, their masks and what is known of the objects."""
+"""A split of a dataset: its videos, their frames and masks, and the categories of their objects."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -31,7 +31,7 @@ class VideoSequence:
 
     @property
     def has_truth(self) -> bool:
-        """Whether there are more annotations than the given ones."""
+        """Whether there are masks to score against, beside the given ones."""
         return not self.given.issuperset(self.masks)
 
     def labelled_frames(self) -> tuple[tuple[Path, Path], ...]:
@@ -88,7 +88,7 @@ class Split:
         return any(sequence.has_truth for sequence in self.sequences)
 
     def only(self, names: Iterable[str]) -> "Split":
-        """Return the split with these sequences alone.
+        """Return the split reduced to these sequences.
 
         Raises:
             DatasetError: one of them is not in the split.

@@ -1,4 +1,4 @@
-"""The layouts in which videos with masks come: DAVIS's lists and YouTube-VOS's meta.json.
+"""Folder layouts of videos with masks: DAVIS's lists and YouTube-VOS's meta.json.
 
 Only folders and lists are looked at here, no picture is opened.
 """
@@ -207,6 +207,6 @@ def find_folder(root: Path, name: str) -> Path:
 
 
 def check_name(name: str, what: str) -> None:
-    """Refuse a name that would lead out of its folder."""
+    """Raise a DatasetError for a name that would lead outside its folder."""
     if not name or name in {".", ".."} or "/" in name or "\\" in name or "\0" in name:
         raise DatasetError(f"{what} {name!r} is not a plain name: it must not contain a path")

@@ -1,1 +1,1 @@
-"""`mgseg edit`: making and correcting masks in the browser. Needs the extra `edit`."""
+"""`mgseg edit`: paint, segment and correct masks in the browser. Needs the extra `edit`."""

@@ -1,4 +1,4 @@
-"""What the page can ask for. Each action takes a clip's id and the request's values, and returns what is answered."""
+"""Requests of the page. Each action takes a clip's id and the request's values, and returns the answer."""
 
 import zlib
 from collections.abc import Callable
@@ -47,7 +47,7 @@ class Actions:
         }
 
     def state(self, clip_id: str) -> Values:
-        """All that the page shows of a clip but pictures and masks."""
+        """Return everything that the page shows of a clip, except pictures and masks."""
         clip = self.clips[clip_id]
         project, store, info = clip.project, clip.store, clip.info
         with project.lock:
@@ -74,7 +74,7 @@ class Actions:
             }
 
     def put_mask(self, clip_id: str, frame: int, version: str | None, packed: bytes) -> Values:
-        """Make a mask the given one of a frame; `packed` is its pixels by zlib.
+        """Store a given mask for a frame; `packed` are its pixels, compressed with zlib.
 
         Raises:
             InputError: it is no zlib data, has another number of pixels, or ids without an object.
@@ -132,6 +132,6 @@ class Actions:
 
 
 def _num_frames(clip: OpenClip) -> int:
-    """How many frames a clip has, as far as is known."""
+    """Return the number of frames of a clip, as far as known."""
     counted, promised = clip.store.num_frames, clip.info.num_frames or 0
     return counted if clip.store.complete else max(counted, promised)

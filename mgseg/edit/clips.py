@@ -1,4 +1,4 @@
-"""The clips that one server shows: one, or all of a folder."""
+"""Clips that one server shows: a single clip, or all clips of a folder."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -62,13 +62,13 @@ class Clips:
         return self._open[clip_id]
 
     def path(self, clip_id: str) -> Path:
-        """The path of a clip. Raises InputError for an id that is not there."""
+        """Return the path of a clip. Raises InputError for an unknown id."""
         if not clip_id.isdecimal() or int(clip_id) >= len(self.paths):
             raise InputError(f"there is no clip {clip_id!r}")
         return self.paths[int(clip_id)]
 
     def listing(self) -> list[dict[str, Any]]:
-        """What the page of several clips shows of each; opens none."""
+        """Return what the list page shows of each clip, without opening any."""
         entries = []
         for number, path in enumerate(self.paths):
             folder = self._project or project_folder(path)
@@ -84,13 +84,13 @@ class Clips:
 
 
 def project_folder(clip: Path) -> Path:
-    """Where the project of a clip is kept: CLIP.mgseg beside it."""
+    """Return the project folder of a clip: CLIP.mgseg beside it."""
     clip = clip.resolve()
     return clip.with_name(clip.name + PROJECT)
 
 
 def find_clips(path: Path) -> list[Path]:
-    """The clips that a path means: itself, or the videos and folders of pictures in a folder.
+    """Find the clips of a path: the path itself, or the videos and folders of pictures inside it.
 
     Raises:
         InputError: there is none.

@@ -1,4 +1,4 @@
-"""From a box and strokes on the page to an object's pixels, by GrabCut."""
+"""GrabCut: a box and strokes drawn on the page become the pixels of an object."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Server-sent events: what happens in the worker and in other tabs reaches every open page."""
+"""Server-sent events: changes by the worker and by other tabs are sent to every open page."""
 
 import asyncio
 import json
@@ -10,7 +10,7 @@ _ALIVE = 15.0  # seconds between two comments that keep the connection
 
 
 class Events:
-    """Hands events from any thread to every open page."""
+    """Sends events from any thread to every open page."""
 
     def __init__(self) -> None:
         self._loop: asyncio.AbstractEventLoop | None = None

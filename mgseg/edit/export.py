@@ -1,4 +1,4 @@
-"""Writing results from the masks of a project: the outputs that `mgseg segment` has, without segmenting again."""
+"""Export: writes the outputs of `mgseg segment` from the masks of a project, without segmenting again."""
 
 import shlex
 import threading
@@ -31,7 +31,7 @@ ANNOTATIONS = ("coco", "yolo", "labelme", "cvat", "boxes")
 
 
 def choose_outputs(clip: OpenClip, wanted: dict[str, Any]) -> Outputs:
-    """The outputs of a request, in the folder `export` of the project: {"masks": "masks", "overlay": "overlay.mp4"}.
+    """Return the requested outputs, in the project's folder `export`: {"masks": "masks", "overlay": "overlay.mp4"}.
 
     Raises:
         InputError: no result is selected, or a file that is not offered.
@@ -46,7 +46,7 @@ def choose_outputs(clip: OpenClip, wanted: dict[str, Any]) -> Outputs:
 
 
 def command_line(clip: OpenClip, outputs: Outputs) -> str:
-    """The command that makes the same results from the given masks."""
+    """Return the command line that makes the same results from the given masks."""
     given = clip.project.folder / "given"
     words = ["mgseg", "segment", str(clip.info.path), "--mask", str(given), "--both-ways", "--zero-is-background"]
     places = {name: place for name, place in outputs.places.items() if place}

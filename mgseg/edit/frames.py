@@ -1,4 +1,4 @@
-"""The frames of a clip as pictures for the page: previews kept on disk, full-size frames decoded when asked for."""
+"""Frames of a clip as pictures for the page: previews stored on disk, full-size frames decoded on demand."""
 
 import io
 import json
@@ -51,7 +51,7 @@ class FrameStore:
         self._thread = threading.Thread(target=self._prepare, name="previews", daemon=True)
 
     def start(self) -> None:
-        """Begin to prepare the previews, in a thread of their own."""
+        """Start to make the previews, in a separate thread."""
         self._thread.start()
 
     def close(self) -> None:
@@ -61,7 +61,7 @@ class FrameStore:
             self._thread.join()
 
     def preview(self, number: int) -> bytes:
-        """A frame as JPEG of PREVIEW_SIDE at most.
+        """Return a frame as JPEG, its longer side at most PREVIEW_SIDE.
 
         Raises:
             InputError: there is no such frame.
@@ -73,7 +73,7 @@ class FrameStore:
         return self._path(number).read_bytes()
 
     def full(self, number: int) -> bytes:
-        """A frame as JPEG of its own size; raises as `image`."""
+        """Return a frame as JPEG at full size; raises as `image`."""
         return _jpeg(Image.fromarray(self.image(number)), _FULL_QUALITY)
 
     def image(self, number: int) -> NDArray[np.uint8]:
@@ -141,13 +141,13 @@ class FrameStore:
 
 
 def shrink(mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """A mask (H, W) in the size of a preview, by nearest pixels."""
+    """Scale a mask (H, W) to the size of a preview, by nearest neighbour."""
     factor = -(-max(mask.shape) // PREVIEW_SIDE)
     return mask[::factor, ::factor]
 
 
 class _Reader:
-    """Full-size frames in any order; frames near the last one are decoded on, others searched for anew."""
+    """Reads full-size frames in any order: frames shortly after the last one by decoding on, others by seeking."""
 
     def __init__(self, clip: Path) -> None:
         self._clip = clip

@@ -1,4 +1,4 @@
-"""Undo and redo without end: one small file a change, so that it outlasts the server."""
+"""Unlimited undo and redo: one small file for each change, so that it survives a restart of the server."""
 
 import json
 from dataclasses import dataclass
@@ -47,7 +47,7 @@ class Change:
 
     @classmethod
     def of_objects(cls, before: list[Any], after: list[Any]) -> Self:
-        """The change of the table of objects."""
+        """Return the change of the table of objects."""
         first, second = (np.frombuffer(json.dumps(x).encode(), np.uint8) for x in (before, after))
         return cls(-1, (0, 0), first, second, was_given=False, is_given=False)
 
@@ -69,7 +69,7 @@ class Change:
 
 
 class History:
-    """The changes of a project, oldest first, and how many of them are in force.
+    """Changes of a project, oldest first, and how many of them are applied.
 
     Args:
         folder: of the files, one a change.

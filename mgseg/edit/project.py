@@ -1,4 +1,4 @@
-"""What a user does to one clip, saved as it happens in a folder beside the clip.
+"""Project of one clip: masks, objects and history, saved at every change in a folder beside the clip.
 
 CLIP.mgseg/
     project.json        objects and the place in the history
@@ -143,18 +143,18 @@ class Project:
     # masks
 
     def mask(self, frame: int) -> Mask:
-        """The mask of a frame as it counts now, uint8 (H, W): given, else predicted, else background."""
+        """Return the current mask of a frame, uint8 (H, W): given, else predicted, else background."""
         with self.lock:
             mask = self._stored(frame)
             gone = [item.id for item in self.objects.values() if item.deleted]
         return np.where(np.isin(mask, gone), np.uint8(0), mask) if gone else mask
 
     def version(self, frame: int) -> str:
-        """A checksum of a frame's mask, which changes whenever the mask does."""
+        """Return a checksum of a frame's mask, which changes whenever the mask changes."""
         return checksum(self.mask(frame))
 
     def edit(self, frame: int, mask: Mask, expected: str | None = None) -> str:
-        """Make `mask` the given mask of a frame, as one step of the history.
+        """Store `mask` as the given mask of a frame, as one step of the history.
 
         Args:
             frame: its number.
@@ -187,7 +187,7 @@ class Project:
             return self.version(frame)
 
     def forget(self, frame: int) -> None:
-        """Take a frame out of the given masks; what the network predicted there counts again."""
+        """Remove the given mask of a frame; the prediction is used again."""
         with self.lock:
             if frame not in self.given:
                 return
@@ -197,7 +197,7 @@ class Project:
             self.save()
 
     def take(self, frame: int, mask: Mask) -> None:
-        """Take a mask that a run has made, and is about to write into the folder `masks`."""
+        """Register a mask that a run has made and is about to write into the folder `masks`."""
         with self.lock:
             self._fresh[frame] = mask
             self._fresh.move_to_end(frame)
@@ -205,7 +205,7 @@ class Project:
                 self._fresh.popitem(last=False)
 
     def settle(self) -> None:
-        """A run has ended: all its masks are written."""
+        """Finish a run, all of whose masks are written."""
         with self.lock:
             self._fresh.clear()
 
@@ -216,7 +216,7 @@ class Project:
             return set(self._fresh) | {int(p.stem) for p in (self.folder / "masks").glob("*.png") if p.stem.isdecimal()}
 
     def confidence(self) -> dict[int, dict[int, float]]:
-        """Predicted J in [0, 1] by frame and object id, where the masks' files say it."""
+        """Return predicted J in [0, 1] by frame and object id, where the mask files contain it."""
         with self.lock:
             for path in (self.folder / "masks").glob("*.png"):
                 if not path.stem.isdecimal():
@@ -227,7 +227,7 @@ class Project:
             return {frame: values for frame, (_, values) in sorted(self._confidence.items()) if values}
 
     def doubtful(self) -> list[DoubtfulStretch]:
-        """The stretches where the network is unsure, the least confident first."""
+        """Return the ranges of frames where the network is unsure, the least confident first."""
         known = {frame: values for frame, values in self.confidence().items() if frame not in self.given}
         alive = [item.id for item in self.objects.values() if not item.deleted]
         found = []
@@ -237,7 +237,7 @@ class Project:
         return sorted(found, key=lambda stretch: stretch.confidence)
 
     def given_masks(self) -> dict[int, Mask]:
-        """The given masks as they count now, by frame."""
+        """Return the current given masks, by frame."""
         with self.lock:
             return {frame: self.mask(frame) for frame in sorted(self.given)}
 
@@ -267,11 +267,11 @@ class Project:
     # undo and redo
 
     def undo(self) -> int | None:
-        """Take the newest change back. Returns the frame it was on, -1 for the objects, None without any."""
+        """Undo the newest change. Returns its frame, -1 for the table of objects, None if there is no change."""
         return self._restore(self.history.undo, before=True)
 
     def redo(self) -> int | None:
-        """Do the change again that `undo` took back; returns as `undo` does."""
+        """Redo the change that was undone last; returns as `undo` does."""
         return self._restore(self.history.redo, before=False)
 
     def _restore(self, step: Any, before: bool) -> int | None:
@@ -311,5 +311,5 @@ class Project:
 
 
 def checksum(mask: Mask) -> str:
-    """What `Project.version` says of a mask."""
+    """Return the version of a mask; see `Project.version`."""
     return f"{zlib.crc32(mask.tobytes()):08x}"

@@ -1,4 +1,4 @@
-"""Who may talk to the server: only pages that it served itself, by token, Host and Origin."""
+"""Access control of the server: only pages that it served itself, checked by token, Host and Origin."""
 
 import hmac
 from collections.abc import Iterable
@@ -19,7 +19,7 @@ _HEADERS = {
 
 
 class Guard:
-    """Refuses every request that does not come from the page itself.
+    """Rejects every request that does not come from the page itself.
 
     The first part of each path is a random token that only the printed address holds. Host must be one of the
     server's own names, against DNS rebinding; Origin, where it is sent, too, against other sites' pages.

@@ -1,4 +1,4 @@
-"""Starting the server of `mgseg edit`."""
+"""Start of the server of `mgseg edit`."""
 
 import secrets
 import socket

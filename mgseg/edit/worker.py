@@ -1,4 +1,4 @@
-"""The one thread in which the network runs, so that painting never waits for it."""
+"""Worker thread in which the network runs, so that painting never waits for it."""
 
 import queue
 import threading
@@ -26,7 +26,7 @@ DIRECTIONS: tuple[Direction, ...] = ("both", "forward", "backward")
 
 @dataclass(frozen=True)
 class Job:
-    """What one press of "run" asks for.
+    """One request to run, from the page.
 
     Attributes:
         clip_id, project, store: of the clip.
@@ -41,7 +41,7 @@ class Job:
     up_to: int | None = None
 
     def span(self) -> Span:
-        """Which frames are segmented."""
+        """Return the range of frames to segment."""
         given = sorted(self.project.given)
         if self.direction == "backward":
             return Span(0, given[0] + 1, both_ways=True)
@@ -71,7 +71,7 @@ class Worker:
         self._thread.start()
 
     def submit(self, job: Job) -> None:
-        """Start a job; one that runs is stopped first.
+        """Start a job; a running job is stopped first.
 
         Raises:
             InputError: there is no given mask.
@@ -82,12 +82,12 @@ class Worker:
         self._jobs.put(job)
 
     def stop(self) -> None:
-        """End the job that runs, after the frame in hand."""
+        """Stop the running job after its current frame."""
         if self.running is not None or not self._jobs.empty():
             self._stop.set()
 
     def close(self) -> None:
-        """End the thread, after the frame in hand."""
+        """End the thread after the current frame."""
         self.stop()
         self._jobs.put(None)
         self._thread.join()
@@ -104,7 +104,7 @@ class Worker:
             self._notify(job.clip_id, end)
 
     def _run(self, job: Job) -> dict[str, Any]:
-        """Do a job; returns how it ended."""
+        """Run a job; returns how it ended."""
         counts = {"done": 0, "total": 0}
 
         def take(frame: int, mask: NDArray[np.uint8]) -> None:

@@ -1,1 +1,1 @@
-"""Evaluation of a split: running it, scoring files, protocols, the report, zips for the servers."""
+"""Evaluation of a split: segmentation, scoring, protocols, report, zip files for the evaluation servers."""

@@ -1,4 +1,4 @@
-"""Fitting the confidence model of a weights file to clips with known masks.
+"""Fitting of a confidence model on clips with known masks.
 
 The clips are segmented under conditions that make masks drift: few lines, two of three frames left out, weights that
 are disturbed. A network does better on clips that it was trained on than on new ones; without such conditions the model
@@ -35,7 +35,7 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Condition:
-    """How clips are segmented to be learnt from.
+    """Condition under which clips are segmented to fit the model.
 
     Attributes:
         size: see `SegmenterOptions`.
@@ -70,7 +70,7 @@ def calibrate(
     overwrite: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> ConfidenceFigures:
-    """Fit a confidence model for the weights of `source`, and write them with it to `target`.
+    """Fit a confidence model for the weights `source`, and write weights and model to `target`.
 
     Args:
         source: a checkpoint.
@@ -142,7 +142,7 @@ def _named(numbers: Array) -> dict[str, float]:
 
 
 def cross_validate(tracks: list[Track]) -> ConfidenceFigures:
-    """Predict each sequence by a model fitted without it and as many others as make a fold."""
+    """Predict each sequence with a model that was fitted without the sequence's fold."""
     names = sorted({track.sequence for track in tracks})
     predicted, true = [], []
     for fold in range(FOLDS):
@@ -192,6 +192,6 @@ def _disturbed(network: Network, noise: float) -> Network:
 
 
 def _unfitted() -> ConfidenceModel:
-    """A model that only lets the segmenter measure."""
+    """Return a model without fitted numbers, so that the segmenter measures the features."""
     zero, one = dict.fromkeys(FEATURES, 0.0), dict.fromkeys(FEATURES, 1.0)
     return ConfidenceModel(zero, one, zero, bias=0.0, empty=0.0, fitted_on="nothing")

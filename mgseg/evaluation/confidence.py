@@ -1,4 +1,4 @@
-"""How well predicted J agrees with the true one: rank correlation, bad frames found, the frame to correct."""
+"""Quality of predicted J: rank correlation with true J, detection of bad frames, choice of the frame to correct."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -12,7 +12,7 @@ Array = NDArray[np.float64]
 
 
 class ConfidenceFigures(NamedTuple):
-    """How good a prediction of J is.
+    """Quality of a prediction of J.
 
     `spearman`: rank correlation with the true J over all frames; `auroc`: the probability that a frame of J < 0.5 is
     given less confidence than another one (NaN where there is no such frame, or no other); `regret`: J of the frame of
@@ -37,7 +37,7 @@ def confidence_figures(predicted: Sequence[Array], true: Sequence[Array]) -> Con
 
 
 def random_figures(true: Sequence[Array]) -> ConfidenceFigures:
-    """What a random guess has on average."""
+    """Return the expected figures of a random prediction."""
     return ConfidenceFigures(0.0, 0.5, float(np.mean([j.mean() - j.min() for j in true])))
 
 

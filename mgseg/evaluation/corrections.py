@@ -22,7 +22,7 @@ Masks = list[NDArray[np.uint8]]
 
 
 class Pick(StrEnum):
-    """Which frame is corrected next."""
+    """Rule that chooses the next frame to correct."""
 
     confidence = "confidence"  # the one of least confidence: what the tool suggests
     oracle = "oracle"  # the one of lowest true J
@@ -31,7 +31,7 @@ class Pick(StrEnum):
 
 @dataclass(frozen=True)
 class Round:
-    """A sequence with so many corrections.
+    """Scores of a sequence after a number of corrections.
 
     Attributes:
         frames: the corrected frames, by number.
@@ -58,7 +58,7 @@ def simulate_corrections(
     options: SegmenterOptions | None = None,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> dict[str, list[Round]]:
-    """Segment each sequence from its first mask, then with one true mask more at a time.
+    """Segment each sequence from its first mask, then again and again with one more true mask.
 
     Args:
         split: of DAVIS's kind: a true mask for every frame. Objects that the first mask does not show are left out.
@@ -106,7 +106,7 @@ def mean_rounds(rounds: dict[str, list[Round]]) -> list[Round]:
 
 
 def rounds_to_dict(rounds: dict[str, list[Round]]) -> dict[str, Any]:
-    """Everything in plain types."""
+    """Return everything in plain types."""
 
     def plain(made: Round) -> dict[str, Any]:
         return {"J&F": made.j_and_f, "J": made.j, "F": made.f, "frames": list(made.frames), "seconds": made.seconds}

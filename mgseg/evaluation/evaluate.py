@@ -1,4 +1,4 @@
-"""Evaluation of a split: segment it and score the masks, or score masks that are there already."""
+"""Evaluation of a split: segment it and score the masks, or score existing masks."""
 
 import tempfile
 from collections.abc import Callable
@@ -26,7 +26,7 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True)
 class Files:
-    """What an evaluation writes.
+    """Output files of an evaluation.
 
     Attributes:
         masks: folder of the masks, `SEQUENCE/FRAME.png`; None: they are kept only until they are scored.
@@ -104,7 +104,7 @@ def evaluate_masks(
     workers: int = 1,
     progress: Progress | None = None,
 ) -> Report:
-    """Score masks that are there.
+    """Score existing masks.
 
     Args:
         split: from `catalog.find_split`.
@@ -136,7 +136,7 @@ def evaluate_masks(
 
 
 def _check(split: Split, archive: Path | None, page: Path | None, score: bool) -> None:
-    """Refuse what would else be found out after hours."""
+    """Check all inputs and outputs before the run, which may take hours."""
     if score and split.has_truth:
         frame_pairs(split, Path())
     if archive:
@@ -149,6 +149,6 @@ def _check(split: Split, archive: Path | None, page: Path | None, score: bool) -
 
 
 def _settings(split: Split, run: dict[str, Any] | None) -> dict[str, Any]:
-    """Return what stands in every result; `run` is how the masks were made, if that is known."""
+    """Return the settings for the result; `run` is the record of how the masks were made, if known."""
     dataset = {"dataset": split.dataset, "split": split.name, "sequences": len(split.sequences)}
     return {**dataset, "protocol": PROTOCOLS[split.protocol], **code_version(), "masks": run}

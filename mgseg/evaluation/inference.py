@@ -1,4 +1,4 @@
-"""Segmenting the sequences of a split into a folder of masks: resumable by sequence, shared out over processes."""
+"""Segmentation of a split into a folder of masks: can be resumed, and split over several processes."""
 
 import shutil
 from collections.abc import Callable, Iterator
@@ -28,7 +28,7 @@ INCIDENTAL = {"device", "processes", "torch", "mgseg", "commit", "speed"}  # may
 
 @dataclass(frozen=True)
 class Speed:
-    """How fast a run was: frames, seconds in the network (of all processes together), seconds of the whole."""
+    """Speed of a run: frames, seconds in the network (sum over processes), total seconds."""
 
     frames: int
     network_seconds: float
@@ -94,7 +94,7 @@ def run_split(
 
 
 def _record(split: Split, network: Network, options: SegmenterOptions, processes: int) -> dict[str, Any]:
-    """Return how masks are made."""
+    """Return the record of how the masks are made."""
     path, device = network.path, network.device
     return {
         "dataset": split.dataset,
@@ -112,7 +112,7 @@ def _record(split: Split, network: Network, options: SegmenterOptions, processes
 def _prepare(
     split: Split, output: Path, record: dict[str, Any], *, resume: bool, overwrite: bool
 ) -> list[VideoSequence]:
-    """Check that all can be read and written, and return the sequences that are to be done."""
+    """Check that everything can be read and written, and return the sequences that are not finished."""
     for sequence in split.sequences:
         if not sequence.frames:
             raise DatasetError(f"{split.frames_root / sequence.name} contains no pictures")

@@ -31,7 +31,7 @@ OPACITY = 0.55
 
 
 class Picture(NamedTuple):
-    """A picture of the page: a JPEG in base64, and the words below it."""
+    """A picture of the page: a JPEG in base64 and its caption."""
 
     jpeg: str
     caption: str
@@ -109,7 +109,7 @@ def _picture(split: Split, results: Path, score: ObjectScore, k: int, caption: s
 def _draw(
     sequence: VideoSequence, score: ObjectScore, frame: str, results: Path, *, single_object: bool
 ) -> Image.Image:
-    """Colour what is right, false and missed of one object over its frame, grey where there is no picture."""
+    """Colour the right, false and missed pixels of an object on its frame, or on grey if there is no frame."""
     truth = read_index_map(sequence.masks[frame])
     predicted = read_index_map(result_path(results, sequence.name, frame))
     true, marked = (m > 0 if single_object else m == score.object_id for m in (truth, predicted))

@@ -1,4 +1,4 @@
-"""The protocols: which frames of which objects count, what a mask may hold, and what is refused.
+"""Evaluation protocols: which frames and objects are scored, and which masks are errors.
 
 DAVIS 2016 and 2017 semi-supervised as the official DAVIS 2017 evaluation code has it; YouTube-VOS.
 """
@@ -61,7 +61,7 @@ def score_split(
 
 
 def frame_pairs(split: Split, results: Path) -> dict[str, dict[str, FramePair]]:
-    """Return the files to be looked at, by sequence and by frame.
+    """Return the files to score, by sequence and by frame.
 
     A sequence's first frame has no prediction: objects are given there.
 

@@ -1,4 +1,4 @@
-"""How masks were made: the record that is kept beside them, and the version of the code."""
+"""Record of how masks were made, kept beside them; version of the code."""
 
 import json
 import subprocess
@@ -17,7 +17,7 @@ PARTS = {"weights": {"name", "sha256"}, "speed": {"network_fps", "fps", "frames"
 
 
 def read_run(folder: Path) -> dict[str, Any] | None:
-    """Return how the masks of a folder were made, None where it does not say, or not in our form."""
+    """Read the record of a folder of masks; None if there is none or it has another form."""
     try:
         record = json.loads((folder / RUN_FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
@@ -32,7 +32,7 @@ def read_run(folder: Path) -> dict[str, Any] | None:
 
 
 def write_run(folder: Path, record: Mapping[str, Any]) -> None:
-    """Write how the masks of a folder were made; the folder is made if need be.
+    """Write the record of a folder of masks; creates the folder if it is missing.
 
     Raises:
         OutputError: it cannot be written.

@@ -52,7 +52,7 @@ class ObjectScore:
 
 @dataclass(frozen=True)
 class Report:
-    """What an evaluation found, and how.
+    """Scores of an evaluation, and its settings.
 
     Attributes:
         settings: dataset, split, protocol, weights, precision, size, memory, versions and speed.
@@ -88,7 +88,7 @@ class Report:
 
     @cached_property
     def confidence(self) -> dict[str, ConfidenceFigures]:
-        """How good the predicted J is, and beside it two simple predictions: a random one and the change of area.
+        """Quality of predicted J, compared with two simple predictions: random and change of area.
 
         Of the objects whose masks hold a confidence; empty where none does.
         """

@@ -1,4 +1,4 @@
-"""Scoring of mask files against ground truth, frame by frame, on as many processes as one likes.
+"""Scoring of mask files against ground truth, frame by frame, in one or more processes.
 
 Kept apart from `evaluate.py` because its processes import this module and little else.
 """
@@ -31,7 +31,7 @@ class FramePair(NamedTuple):
 
 @dataclass(frozen=True)
 class FrameScore:
-    """What one frame shows.
+    """Scores and objects of one frame.
 
     Attributes:
         truth_ids: objects in the ground truth, void left out.
@@ -49,14 +49,14 @@ class FrameScore:
 
 
 def result_path(results: Path, sequence: str, frame: str) -> Path:
-    """The file of a mask to be scored: FRAME.png, or FRAME.PNG where only that is there."""
+    """Return the file of a mask to score: FRAME.png, or FRAME.PNG if only that exists."""
     path = results / sequence / f"{frame}.png"
     upper = path.with_suffix(".PNG")
     return upper if upper.is_file() and not path.is_file() else path
 
 
 def ids_of(mask: NDArray[np.uint8]) -> tuple[int, ...]:
-    """Return the values of a mask but 0, ascending; 255 is one of them."""
+    """Return the values of a mask except 0, ascending; includes 255."""
     highest = int(mask.max(initial=0))
     if highest <= 1:
         return (1,) * highest

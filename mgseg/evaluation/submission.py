@@ -1,4 +1,4 @@
-"""Zips of masks in the layouts of the evaluation servers, checked before they are written.
+"""Zip files of masks for the evaluation servers, checked before they are written.
 
 DAVIS: SEQUENCE/FRAME.png, every frame. YouTube-VOS: Annotations/VIDEO/FRAME.png, the frames of meta.json.
 """
@@ -43,7 +43,7 @@ def write_submission(split: Split, results: Path, archive: Path) -> None:
 
 
 def check_given(split: Split) -> None:
-    """Check that the masks of a split give every object that a submission must hold.
+    """Check that the masks of a split contain every object that a submission needs.
 
     Raises:
         DatasetError: a sequence has no mask, or its masks lack an object that meta.json lists.

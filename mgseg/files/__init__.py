@@ -1,1 +1,1 @@
-"""Files: pictures, videos and masks read and written, and the drawing of overlays."""
+"""Reading and writing of pictures, videos and masks; drawing of overlays."""

@@ -1,4 +1,4 @@
-"""What is laid behind the objects of a matte: a colour, a picture, or the frame itself out of focus."""
+"""Background behind the objects of a matte: a colour, a picture, or the blurred frame."""
 
 from pathlib import Path
 
@@ -44,7 +44,7 @@ class Background:
         self._plane = np.full((*size, 3), colour, np.uint8)
 
     def draw(self, frame: U8, alpha: NDArray[np.float32]) -> U8:
-        """What is behind the objects of a frame, uint8 (H, W, 3) RGB."""
+        """Return the background of a frame, uint8 (H, W, 3) RGB."""
         return _blur(frame, alpha) if self._plane is None else self._plane
 
 

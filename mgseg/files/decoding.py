@@ -1,4 +1,4 @@
-"""Opening and decoding a video file, whatever is wrong with it. What the file means as a clip is in `video.py`."""
+"""Opening and decoding of video files, also damaged ones. `video.py` makes clips of them."""
 
 import re
 import sys
@@ -69,7 +69,7 @@ def _open(path: Path) -> InputContainer:
 
 
 def choose_video(path: Path, container: InputContainer) -> VideoStream:
-    """The stream that ffmpeg would take: no cover, no still, with frames, the default one or else the largest."""
+    """Choose the video stream as ffmpeg does: no cover or still, with frames, the default one or else the largest."""
     streams = [stream for stream in container.streams.video if not stream.disposition & _COVERS]
     if not container.streams.video:
         raise InputError(
@@ -96,7 +96,7 @@ def choose_video(path: Path, container: InputContainer) -> VideoStream:
 
 
 def choose_sound(container: InputContainer) -> AudioStream | None:
-    """The audio stream that ffmpeg would take: the default one or else that of most channels; None without any."""
+    """Choose the audio stream that ffmpeg would choose: the default or else the most channels; None without any."""
     known = [stream for stream in container.streams.audio if stream.codec_context]
 
     def score(stream: AudioStream) -> int:
@@ -123,7 +123,7 @@ def _not_a_video(path: Path, error: Exception) -> InputError:
 
 
 def promised_seconds(container: InputContainer, stream: VideoStream) -> Fraction:
-    """Length of the video stream by the container's header; 0 where the header makes no promise."""
+    """Return the length of the video stream by the container's header; 0 if the header does not give it."""
     names = set(container.format.name.split(","))
     if not names & _PROMISING:
         return Fraction(0)
@@ -232,7 +232,7 @@ def _is_flush(packet: Any) -> bool:
 
 
 def seek(container: InputContainer, stream: VideoStream, pts: int) -> bool:
-    """Go to the keyframe before a time stamp; False where the file cannot be searched."""
+    """Seek to the keyframe before a time stamp; returns False if the file cannot seek."""
     try:
         container.seek(pts, stream=stream)
     except (av.FFmpegError, OSError):

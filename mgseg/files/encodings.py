@@ -1,4 +1,4 @@
-"""How the pictures of a video file are stored: container, encoder and pixel format, by what the file is for."""
+"""Video encodings: container, encoder and pixel format for each purpose."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +26,7 @@ class Encoding:
     pixels: str
 
     def find_encoder(self, path: Path) -> tuple[str, dict[str, str]]:
-        """The encoder that is taken, and its options.
+        """Return the encoder to use, and its options.
 
         Raises:
             OutputError: this build of FFmpeg has none of them.

@@ -1,4 +1,4 @@
-"""Flat colours against smooth edges, noise and photos: how a picture of a mask is told from any other, and repaired.
+"""Detection and repair of masks that are not flat: smooth edges, noise, photos.
 
 A picture is given as labels (H, W), one for each distinct value, and levels (K, C), the grey value or colour of each.
 """
@@ -34,7 +34,7 @@ Bytes = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Blemishes:
-    """What is no object, each a flag by label.
+    """Values that are not objects: each field is a flag for each label.
 
     Args:
         edges: steps of a smooth edge, on pixels between one neighbour and the opposite one.
@@ -53,7 +53,7 @@ class Blemishes:
 
     @property
     def no_objects(self) -> Flags:
-        """What has to be repaired, a flag by label."""
+        """Return which labels have to be repaired."""
         return self.edges | self.specks if self.is_smooth else self.specks
 
 
@@ -181,7 +181,7 @@ def is_photo(rgb: Bytes, colours: Bytes, num_colours: int) -> bool:
 
 
 def nearest_colours(rgb: Bytes, colours: Bytes) -> Bytes:
-    """Number of the main colour of each pixel, uint8 (H, W); what is like none takes a neighbour's."""
+    """Return the number of the main colour of each pixel, uint8 (H, W); a pixel like none gets a neighbour's."""
     mask = np.full(rgb.shape[:2], -1, np.int16)
     for number, colour in reversed(list(enumerate(colours))):
         mask[_alike(rgb, colour)] = number
@@ -189,7 +189,7 @@ def nearest_colours(rgb: Bytes, colours: Bytes) -> Bytes:
 
 
 def fill(mask: Labels) -> Bytes:
-    """Give each pixel that is -1 the value of a neighbour that has one, again and again until none is left."""
+    """Replace -1 by the value of a neighbouring pixel, repeatedly until no -1 is left."""
     mask = mask.astype(np.int16)
     while (holes := mask < 0).any():
         if holes.all():

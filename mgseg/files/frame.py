@@ -1,4 +1,4 @@
-"""What a clip is and what a frame of it is: the values that every reader hands out."""
+"""Data classes of a clip and its frames, which every reader returns."""
 
 from dataclasses import dataclass
 from fractions import Fraction
@@ -12,7 +12,7 @@ BACKWARD_BYTES = 2**28  # of decoded frames, held at once when a clip is read ba
 
 @dataclass(frozen=True)
 class ClipInfo:
-    """What a clip says about itself.
+    """Properties of a clip.
 
     Args:
         path: the video file or folder of pictures.
@@ -65,5 +65,5 @@ class Frame:
 
 
 def frames_at_once(clip: ClipInfo) -> int:
-    """How many frames are held at once when a clip is read backward."""
+    """Return how many frames are held in memory when a clip is read backward."""
     return max(8, BACKWARD_BYTES // (3 * clip.width * clip.height))

@@ -1,4 +1,4 @@
-"""Cutting one object out of a frame from a box and strokes, by OpenCV's GrabCut. Needs the extra `annotations`."""
+"""Segmentation of one object in a frame from a box and strokes, by OpenCV's GrabCut. Needs the extra `annotations`."""
 
 from typing import Any
 
@@ -126,7 +126,7 @@ def _checked(box: Box, width: int, height: int) -> Box:
 
 
 def find_opencv() -> Any:
-    """The module cv2.
+    """Import OpenCV's module cv2.
 
     Raises:
         MgsegError: it is not installed.

@@ -1,4 +1,4 @@
-"""What a picture of a mask means, whatever its form. docs/masks.md says the same in words."""
+"""Interpretation of pictures as masks, in every form. docs/masks.md describes the rules."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -51,7 +51,7 @@ class _PhotoError(InputError):
 
 @dataclass(frozen=True)
 class MaskFile:
-    """A mask as read.
+    """A mask that was read from a file.
 
     Args:
         mask: uint8 (H, W) index map.
@@ -66,7 +66,7 @@ class MaskFile:
     is_white: bool = False
 
     def colour_of(self, object_id: int) -> bytes:
-        """The colour, or grey, that an object has in the file."""
+        """Return the colour, or grey, of an object in the file."""
         return WHITE if self.is_white else entry(self.palette or GREY_PALETTE, object_id)
 
 
@@ -96,7 +96,7 @@ def interpret(path: Path, picture: Image.Image, *, clean: bool) -> MaskFile:
 
 
 def narrow(path: Path, wide: NDArray[np.generic]) -> Mask:
-    """A mask of more than 8 bits as one of 8, if its values allow it.
+    """Convert a mask of more than 8 bits to 8, if its values allow it.
 
     Values within 0 to 255 stay; multiples of 257 within 0 to 65535 are 8 bits spread over 16; fractions within 0 to 1
     are shares of 255.

@@ -1,4 +1,4 @@
-"""A video as masks: the grey values of its frames, or their alpha."""
+"""Masks from a video: the grey values of its frames, or their alpha."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Masks: from PNG files as people make them to index maps, back to indexed PNG, the palette.
+"""Reading of masks into index maps; writing of indexed PNGs.
 
 A mask is a uint8 (H, W) index map: 0 background, 1-254 object ids, 255 void (unknown).
 """
@@ -44,7 +44,7 @@ def read_mask(
     turned_by: str | None = None,
     may_be_empty: bool = False,
 ) -> MaskFile:
-    """Read a mask as people make them; docs/masks.md says what each form of picture means.
+    """Read a mask in any form; docs/masks.md describes the forms.
 
     In short. Indexed: the indices, 255 void. Greyscale: 0/255 and 0/1 are one object, other values are ids. Colours:
     each exact colour is an object, numbered from the largest area down, black is background. So is what is transparent.
@@ -108,7 +108,7 @@ def fit_mask(
 
 
 def _size_hint(found: tuple[int, ...], size: tuple[int, int], pixel_aspect: Fraction, turned_by: str | None) -> str:
-    """What to do about a mask of another (height, width) than the clip's."""
+    """Return the hint for a mask whose (height, width) differs from the clip's."""
 
     def has_aspect(height: int, width: int) -> bool:
         ratio = found[1] * height / (found[0] * width)
@@ -152,7 +152,7 @@ def write_mask(
 
 
 def read_confidence(path: Path) -> dict[int, float] | None:
-    """Read the predicted J by object id that `write_mask` left in a mask's file; None if there is none.
+    """Read the predicted J by object id that `write_mask` stored in a mask file; None if there is none.
 
     Raises:
         InputError: the file cannot be read.
@@ -218,7 +218,7 @@ def _stored_values(path: Path, picture: Image.Image) -> tuple[Mask, bool]:
 
 
 def as_index_map(array: object, size: tuple[int, int]) -> Mask:
-    """Check a mask that a program gives: a uint8 index map, or bool for object 1, of a size (height, width).
+    """Check a mask given as an array: a uint8 index map, or bool for object 1, of a size (height, width).
 
     Raises:
         InputError: it is anything else, or holds 255 alone, which is void and not the object of a 0/255 mask.
@@ -244,6 +244,6 @@ def as_index_map(array: object, size: tuple[int, int]) -> Mask:
 
 
 def object_ids(mask: Mask) -> tuple[int, ...]:
-    """The ids in a mask, ascending, without background and void."""
+    """Return the ids in a mask, ascending, without background and void."""
     counts = np.bincount(mask.ravel(), minlength=256)
     return tuple(int(i) for i in np.flatnonzero(counts[1:VOID]) + 1)

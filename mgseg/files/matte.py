@@ -1,4 +1,4 @@
-"""Mattes: the scores of objects become a soft alpha channel. What is laid behind is in `background.py`.
+"""Mattes: a soft alpha channel made from the scores of objects. Backgrounds are in `background.py`.
 
 Alpha is float32 (H, W) in [0, 1]. Colours are straight: they are not multiplied by alpha.
 """
@@ -22,7 +22,7 @@ _MARGIN = 16  # pixels of the network around an object that its contour may move
 
 @dataclass(frozen=True)
 class Alpha:
-    """How alpha is made from scores.
+    """Settings for making alpha from scores.
 
     Args:
         objects: ids that alpha shows; None for all.
@@ -41,7 +41,7 @@ class Alpha:
             raise InputError(f"feather must be 0 pixels or more, found {self.feather}")
 
     def check(self, known: tuple[int, ...]) -> None:
-        """Refuse objects that there are not.
+        """Raise an InputError for objects that no mask contains.
 
         Raises:
             InputError: with those that there are.
@@ -86,7 +86,7 @@ class Alpha:
 
 
 def bounding_box(inside: NDArray[np.bool_], margin: int) -> tuple[slice, slice] | None:
-    """The rows and columns that hold all that is inside, and a margin around it; None where nothing is."""
+    """Return the rows and columns that contain all of `inside`, plus a margin; None if it is empty."""
     rows, columns = np.flatnonzero(inside.any(axis=1)), np.flatnonzero(inside.any(axis=0))
     if not len(rows):
         return None
@@ -117,12 +117,12 @@ def _feather(alpha: Plane, pixels: int) -> Plane:
 
 
 def cut_out(frame: U8, alpha: Plane) -> U8:
-    """Cut out what alpha shows of a frame: uint8 (H, W, 4) RGBA, straight, black where nothing is seen."""
+    """Cut a frame out by its alpha: uint8 (H, W, 4) RGBA, straight, black where alpha is 0."""
     seen = (alpha * 255 + 0.5).astype(np.uint8)
     return np.dstack([frame * (seen > 0)[..., None], seen])
 
 
 def composite(frame: U8, alpha: Plane, background: U8) -> U8:
-    """Lay what alpha shows of a frame over a background, both uint8 (H, W, 3) RGB."""
+    """Composite a frame over a background by its alpha, both uint8 (H, W, 3) RGB."""
     share = alpha[..., None]
     return (frame * share + background * (1 - share) + 0.5).astype(np.uint8)

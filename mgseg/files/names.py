@@ -1,4 +1,4 @@
-"""File names as other systems have them: Unicode forms, what Windows reserves; and names for the standard input."""
+"""File names: Unicode forms, names that Windows reserves, the standard input."""
 
 import os
 import unicodedata
@@ -17,12 +17,12 @@ def reads_once(path: Path) -> bool:
 
 
 def in_words(path: Path) -> str:
-    """A clip's name in a sentence."""
+    """Return a clip's name for use in a message."""
     return "the standard input" if path == STDIN else str(path)
 
 
 def same_form(name: str) -> str:
-    """A name in the one Unicode form (NFC) in which names are compared: "é" may be one character or two."""
+    """Return a name in Unicode form NFC, for comparison: "é" may be one character or two."""
     return unicodedata.normalize("NFC", name)
 
 
@@ -59,7 +59,7 @@ def _existing(path: Path) -> Path | None:
 
 
 def masks_folder(clip: Path) -> Path:
-    """Where the masks of a clip go by default, in the current folder: CLIP_masks."""
+    """Return the default folder for the masks of a clip, in the current folder: CLIP_masks."""
     place = clip.absolute()
     if clip == STDIN or place.parent in (Path("/dev"), Path("/dev/fd")):
         stem = "stdin"
@@ -71,7 +71,7 @@ def masks_folder(clip: Path) -> Path:
 
 
 def check_name(path: Path) -> None:
-    """Refuse a name that Windows takes for a device, or would change.
+    """Raise an OutputError for a name that Windows reserves for a device or would change.
 
     Raises:
         OutputError: on Windows only.

@@ -1,4 +1,4 @@
-"""Masks made visible: colours and contours over a frame."""
+"""Overlay: colours and contours of masks drawn over a frame."""
 
 import numpy as np
 from numpy.typing import NDArray

@@ -1,4 +1,4 @@
-"""The palettes of masks: DAVIS's, and whether the indices of an indexed picture are ids or only its colours count."""
+"""Palettes of masks: DAVIS's palette; whether the indices of an indexed picture are object ids or only colours."""
 
 from collections.abc import Sequence
 
@@ -47,7 +47,7 @@ def id_palette(picture: Image.Image) -> bytes | None:
 
 
 def entry(palette: bytes, index: int) -> bytes:
-    """The colour of an index, three bytes."""
+    """Return the colour of an index, three bytes."""
     return palette[3 * index : 3 * index + 3]
 
 

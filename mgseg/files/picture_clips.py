@@ -1,4 +1,4 @@
-"""Pictures as clips: a folder of them, and a file that holds an animation which FFmpeg does not read."""
+"""Clips made of pictures: a folder of pictures, or an animation that FFmpeg cannot read."""
 
 from collections import Counter
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Pictures as frames: which files of a folder are pictures, in what order, and how one is read and written."""
+"""Pictures as frames: listing a folder in order, reading and writing a picture."""
 
 import io
 import os
@@ -93,7 +93,7 @@ def read_picture(path: Path, shorter_side: int = 0) -> NDArray[np.uint8]:
 
 
 def load_picture(path: Path, what: str) -> Image.Image:
-    """Open and decode a picture, turned upright as its EXIF data ask.
+    """Open and decode a picture, rotated by its EXIF orientation.
 
     Args:
         path: the file.
@@ -155,7 +155,7 @@ def _narrow(path: Path, wide: NDArray[np.generic]) -> NDArray[np.uint8]:
 
 
 def read_size(path: Path) -> tuple[int, int] | None:
-    """(height, width) of a picture by its header, not yet turned; None if that cannot be read."""
+    """Read (height, width) from a picture's header, before rotation; None if it cannot be read."""
     try:
         with Image.open(path) as picture:
             return picture.height, picture.width
@@ -164,7 +164,7 @@ def read_size(path: Path) -> tuple[int, int] | None:
 
 
 def is_indexed(path: Path) -> bool:
-    """Whether a picture has a palette or one bit, as masks have and frames have not; no if it cannot be read."""
+    """Whether a picture has a palette or one bit, like masks but not frames; False if it cannot be read."""
     try:
         with Image.open(path) as picture:
             return picture.mode in ("P", "1")
@@ -173,7 +173,7 @@ def is_indexed(path: Path) -> bool:
 
 
 def is_turned(path: Path) -> bool:
-    """Whether EXIF data ask for a picture to be turned by a quarter turn.
+    """Whether the EXIF orientation rotates a picture by a quarter turn.
 
     Raises:
         InputError: it cannot be read.
@@ -186,7 +186,7 @@ def is_turned(path: Path) -> bool:
 
 
 def check_size(path: Path, width: int, height: int) -> None:
-    """Refuse a frame of more than MAX_PIXELS before memory is spent on it."""
+    """Raise an InputError for a frame of more than MAX_PIXELS, before memory is allocated."""
     if width * height > MAX_PIXELS:
         limit = f"the limit is {MAX_PIXELS:,} pixels a frame"
         raise InputError(f"{path} claims to have frames of {width}x{height}; {limit}")
@@ -206,7 +206,7 @@ def write_png(path: Path, picture: Image.Image, notes: Mapping[str, str] | None 
 
 
 def read_note(path: Path, keyword: str = SETTINGS_NOTE) -> str | None:
-    """A note that `write_png` left in a file, None if it has none; the pixels are not read.
+    """Read a note that `write_png` stored, without reading the pixels; None if there is none.
 
     Raises:
         InputError: it cannot be read.

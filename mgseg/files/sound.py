@@ -24,14 +24,14 @@ UNFIT = (ValueError, NotImplementedError, LookupError, av.error.UndefinedError)
 
 
 class _Placed(NamedTuple):
-    """A packet of sound and its seconds in the video that is written."""
+    """A packet of sound and its time in the written video, in seconds."""
 
     packet: Any
     time: Fraction
 
 
 class CopiedSound:
-    """Brings the sound of a clip into a file that is being written, packet by packet.
+    """Copies or converts the sound of a clip into an open output file, packet by packet.
 
     Where the clip's clock jumps, as it does where files were joined, the sound moves with the pictures. Sound that
     cannot be written is left out with a warning: it never costs the pictures.

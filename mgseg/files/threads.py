@@ -1,4 +1,4 @@
-"""Reading ahead and writing behind: one thread each and a bounded queue, so that disk, codec and network overlap.
+"""Background reading and writing: a thread and a bounded queue each, so that disk, codec and network overlap.
 
 An error in a thread is raised in the caller's at the next call; nothing waits for a thread that has ended.
 """
@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 
 def read_ahead(items: Iterable[T], depth: int = 3) -> Generator[T, None, None]:
-    """Hand out items while a thread fetches up to `depth` more; an error of theirs is raised where it occurred.
+    """Yield items while a thread fetches up to `depth` more; an error in the thread is raised at its item.
 
     Args:
         items: anything but None.

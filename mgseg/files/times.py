@@ -1,4 +1,4 @@
-"""Frame times: strictly growing, and as long as the frames are many, whatever a file's time stamps do."""
+"""Frame times: strictly increasing and as long as the number of frames requires, whatever the time stamps in a file."""
 
 from fractions import Fraction
 

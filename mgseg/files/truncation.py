@@ -1,4 +1,4 @@
-"""Whether a file was cut short, as far as the outer structure of its container tells. Frames are not looked at."""
+"""Detection of incomplete files by the outer structure of the container, without decoding frames."""
 
 import struct
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Decoded frames as upright 8-bit RGB: display matrix, HDR tone mapping, frames of another size."""
+"""Conversion of decoded frames to upright 8-bit RGB: display matrix, HDR tone mapping, changing sizes."""
 
 import math
 import struct
@@ -20,7 +20,7 @@ _HDR_TRANSFERS = {16, 18}  # PQ (SMPTE 2084) and HLG (ARIB STD-B67), as ISO 2309
 
 
 class Turn(NamedTuple):
-    """How a decoded picture becomes upright: transpose, then mirror, then turn.
+    """Operations that make a decoded picture upright: transpose, then mirror, then rotate.
 
     Args:
         transposed: rows become columns.
@@ -79,7 +79,7 @@ def to_rgb(raw: VideoFrame, *, hdr: bool = False) -> Picture:
 
 
 def make_upright(image: Picture, raw: VideoFrame) -> Picture:
-    """Turn what was decoded of a frame, uint8 (H, W) or (H, W, 3), as the frame asks; contiguous."""
+    """Rotate decoded pixels, uint8 (H, W) or (H, W, 3), by the frame's display matrix; returns a contiguous array."""
     image, turn = np.ascontiguousarray(image), turn_of(raw)
     if not any(turn):
         return image

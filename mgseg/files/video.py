@@ -20,7 +20,7 @@ class Clip(Protocol):
 
     @property
     def info(self) -> ClipInfo:
-        """What it says about itself."""
+        """Properties of the clip."""
 
     def frames(self, start: int | Fraction = 0, end: int | Fraction | None = None) -> Iterator[Frame]:
         """Read frames one after another, see `read_frames`."""
@@ -31,7 +31,7 @@ class Clip(Protocol):
 
 @contextmanager
 def open_clip(path: Path) -> Iterator[Clip]:
-    """Open a clip and decode its first frame, so that a clip that yields nothing is found out here.
+    """Open a clip and decode its first frame, so that a clip without frames is an error here.
 
     Args:
         path: a video file, a folder of pictures, a named pipe, or "-" for the standard input.
@@ -50,7 +50,7 @@ def open_clip(path: Path) -> Iterator[Clip]:
 
 
 def probe(path: Path) -> ClipInfo:
-    """Say what a clip is, see `open_clip`."""
+    """Return the properties of a clip; see `open_clip`."""
     with open_clip(path) as clip:
         return clip.info
 

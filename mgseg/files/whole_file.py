@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all: written under another name, then renamed."""
+"""Atomic file writing: a file is written under another name, then renamed, so it is complete or absent."""
 
 import os
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ PART = ".part"  # ends the name of a file that is not finished
 
 @contextmanager
 def whole_file(path: Path, *, durable: bool = False) -> Iterator[Path]:
-    """Hand out the name to write to, and rename that file to `path` when the block ends.
+    """Yield the name to write to; rename that file to `path` when the block ends.
 
     On an error the unfinished file is deleted, and what was at `path` before stays.
 
@@ -66,7 +66,7 @@ def make_folder(folder: Path) -> Path:
 
 
 def cannot_write(path: Path, error: Exception) -> OutputError:
-    """The error for a file that cannot be written, with the system's reason."""
+    """Return the error for a file that cannot be written, with the system's reason."""
     return OutputError(f"cannot write {path}: {getattr(error, 'strerror', None) or error}")
 
 

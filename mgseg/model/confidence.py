@@ -1,4 +1,4 @@
-"""Confidence: a J predicted for each object of a frame, from what segmenting it leaves behind. No ground truth, no
+"""Confidence: predicted J of each object in a frame, from by-products of its segmentation. No ground truth, no
 second pass; a logistic model turns a few features into the prediction.
 
 Shapes: N objects, H x W the network's input (multiples of 16), H/4 x W/4 the maps that features are taken from,
@@ -72,7 +72,7 @@ class ConfidenceModel:
         return torch.where(areas > 0, logit.sigmoid(), self.empty)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values for a checkpoint."""
+        """Return the model as plain values for a checkpoint."""
         return asdict(self)
 
 

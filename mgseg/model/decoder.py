@@ -1,4 +1,4 @@
-"""From the read-out to masks: the refinement decoder and the soft aggregation of objects.
+"""Decoder: from the read-out to masks by refinement, and soft aggregation of objects.
 
 Shapes: B pictures, N objects, h x w the key map at stride 16, D decoder channels.
 Source: STM, section 3.3 (decoder) and section 3.4 (soft aggregation).
@@ -76,7 +76,7 @@ class JoiningConv2d(nn.Conv2d):
 
 
 class FrameTerms(NamedTuple):
-    """What the decoder needs of the frame, computed once and shared by its objects."""
+    """Decoder inputs that depend on the frame alone, computed once and shared by its objects."""
 
     compressed: Tensor  # (B, D, h, w): the query value's part of the first convolution, with its bias
     skip8: Tensor  # (B, D, 2h, 2w)

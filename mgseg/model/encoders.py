@@ -46,7 +46,7 @@ class Trunk(nn.Module):
         self.stage4, self.stage8, self.stage16 = network.stages
 
     def arithmetic(self, device: torch.device) -> AbstractContextManager[object]:
-        """What the encoder computes within."""
+        """Return the context in which the encoder computes: float32 for trunks that need it."""
         return torch.autocast(device.type, enabled=False) if self.spec.in_float32 else nullcontext()
 
     def forward(self, x: Tensor) -> Features:
@@ -97,7 +97,7 @@ class MemoryEncoder(nn.Module):
         self.conv_others = mask_conv()
 
     def stem_of_image(self, image: Tensor) -> Tensor:
-        """Return the stem's share of the picture, which does not depend on the object.
+        """Return the stem's convolution of the picture, which does not depend on the object.
 
         Args:
             image: float (B, 3, H, W), already normalised.

@@ -1,4 +1,4 @@
-"""The space-time memory: reading it in bounded space, and which frames of an object it keeps.
+"""Space-time memory: the read, with bounded memory use, and the choice of the frames to keep.
 
 Shapes: h x w the key map, L = T * h * w memory positions of T frames, Ck key and Cv value channels.
 Source: STM, section 3.2 (read) and section 3.5 (which frames are kept).
@@ -74,7 +74,7 @@ def _looked_at(weights: Tensor) -> Tensor:
 
 
 class LabelledMemory(NamedTuple):
-    """The memory of one object, with what its masks said."""
+    """The memory of one object, with the object's share in each of its positions."""
 
     keys: Tensor  # (Ck, L)
     labels: Tensor  # (L,): the object's share of each position
@@ -118,7 +118,7 @@ class MemoryBank:
         return (frame - (self._first or 0)) % self.memory_every == 0
 
     def add(self, frame: int, key: Tensor, value: Tensor, given: bool = False, label: Tensor | None = None) -> None:
-        """Remember a frame, newer than all before. When storage fails, the same call may be made again.
+        """Add the newest frame. If allocation fails, the same call can be repeated.
 
         Args:
             frame: its number.
@@ -136,7 +136,7 @@ class MemoryBank:
             self._previous = frame
 
     def remember(self, key: Tensor, value: Tensor, label: Tensor | None = None) -> None:
-        """Remember a frame whose mask is given, for ever, wherever it comes in the clip; arguments as for `add`."""
+        """Add a frame with a given mask, from anywhere in the clip; it is never dropped. Arguments as for `add`."""
         frame = min([*self.given, 0]) - 1
         self._store(frame, key, value, True, label)
         self.given.insert(0, frame)
@@ -167,7 +167,7 @@ class MemoryBank:
         return LabelledMemory(keys, labels.flatten(), given, slice(start, start + size))
 
     def detach(self) -> None:
-        """Cut what is remembered off the graph that made it: in training no later frame goes back through it."""
+        """Detach the stored frames from their graph, so that in training no gradient flows back through them."""
         self._keys, self._values = self._keys.detach(), self._values.detach()
 
     def _drop_previous(self) -> None:
@@ -189,7 +189,7 @@ class MemoryBank:
         return self.kept.pop(gaps.index(min(gaps)))
 
     def _allocate(self, key: Tensor, value: Tensor) -> None:
-        """Make room for one more frame: at first for all that the bounds allow, later only for given masks."""
+        """Allocate room for one more frame: at first for all that the limits allow, later only for given masks."""
         have = self._keys.shape[2] if self._slots else 0
         if len(self._slots) < have:
             return

@@ -1,4 +1,4 @@
-"""The motion-guided attention: a Gaussian of the previous mask, weighted by what the key map says.
+"""Motion-guided prior: a Gaussian of the previous mask, weighted by a function of the key map.
 
 Shapes: B pictures, N objects, H x W the network's input, h x w = H / 16 x W / 16 its key map.
 Source: paper, section 2.1 and figure 2 (W * Gauss(M) + b, with W and b from a convolution and a sigmoid); the

@@ -22,7 +22,7 @@ from mgseg.model.trunks import TRUNKS
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """The shape of a network; stands in every checkpoint, which so rebuilds its own model.
+    """Configuration of a network, stored in every checkpoint, so that the model can be rebuilt from it.
 
     Attributes:
         trunk: of `TRUNKS`.
@@ -129,7 +129,7 @@ class MotionGuidedSTM(nn.Module):
         return QueryFeatures(key, prior, self.decoder.frame_terms(value, skip8, skip4))
 
     def memory_stem(self, image: Tensor) -> Tensor:
-        """Return what the memory encoder makes of `image` (B, 3, H, W) in [0, 1] before it sees masks."""
+        """Return the memory encoder's stem of `image` (B, 3, H, W) in [0, 1], before masks are added."""
         return self.memory_encoder.stem_of_image((image - self.mean) / self.std)
 
     def encode_memory(
@@ -197,7 +197,7 @@ def other_objects(masks: Tensor) -> Tensor:
 
 
 class Padding(NamedTuple):
-    """What `pad_to_stride` added, in the order of torch.nn.functional.pad."""
+    """Padding added by `pad_to_stride`, in the order of torch.nn.functional.pad."""
 
     left: int
     right: int

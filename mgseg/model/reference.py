@@ -1,4 +1,4 @@
-"""The plain textbook form of the same network and clip loop: what everything faster is compared with.
+"""Plain form of the network and the clip loop, as published; the faster implementations are compared with it.
 
 Every object goes through the whole of every part; the memory is padded to the most objects there may be and
 concatenated anew each frame; the correlation map is stored whole and the prior multiplied onto it. That is how the

@@ -1,4 +1,4 @@
-"""The ImageNet networks behind the encoders, to stride 16, and `TRUNKS`, all that is known of them.
+"""Trunks: the ImageNet networks of the encoders, to stride 16; `TRUNKS` describes each of them.
 
 Written out instead of taken from torchvision, whose import takes 166 MB and a second and a half at every start; the
 tests compare them with it to the bit.
@@ -25,7 +25,7 @@ class Stages(NamedTuple):
 
 @dataclass(frozen=True)
 class TrunkSpec:
-    """All that is known of a trunk.
+    """Description of a trunk.
 
     Attributes:
         build: makes it with random weights; takes whether its strides are in 1x1 convolutions, see `Bottleneck`.

@@ -1,1 +1,1 @@
-"""What a run writes. Each output is one file with one writer class; `table.py` lists them, `results.py` runs them."""
+"""Outputs of a run. Each has a module with one writer class; `table.py` lists them, `results.py` runs them."""

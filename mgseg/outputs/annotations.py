@@ -1,4 +1,4 @@
-"""Annotations: the masks in other tools' formats, one class a format; see `mgseg.annotations`."""
+"""Annotation outputs, one class for each format of `mgseg.annotations`."""
 
 from pathlib import Path
 from typing import ClassVar, Self
@@ -23,12 +23,12 @@ class AnnotationOutput(OutputWriter):
         self._writer: AnnotationWriter | None = None
 
     def check(self, *, may_replace: bool) -> None:
-        """Refuse a file of an ending that the format does not have, too."""
+        """Also check that the format has the ending of the file."""
         find_writer(self.format, self.path)
         super().check(may_replace=may_replace)
 
     def write(self, item: Segmented) -> None:
-        """Add a frame, and its picture where the format wants it."""
+        """Add a frame, and its picture if the format needs it."""
         if item.mask is None:
             return
         assert self._writer is not None

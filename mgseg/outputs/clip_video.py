@@ -1,4 +1,4 @@
-"""A video made from a clip: its frame times from the first frame that is written on, its shape of pixels, its sound."""
+"""Video output with the frame times, pixel aspect and sound of the clip, from the first written frame on."""
 
 from contextlib import ExitStack
 from fractions import Fraction
@@ -14,7 +14,7 @@ from mgseg.outputs.writer import Target
 
 
 class ClipVideo:
-    """Opens with the first frame. A context manager that ends the file; on an error none is left.
+    """Writes a video, opened with the first frame. A context manager that finishes the file, or deletes it on an error.
 
     Args:
         path: its ending tells the kind of file.
@@ -34,7 +34,7 @@ class ClipVideo:
         return self.encoding is not None and self.encoding.is_deep
 
     def check(self) -> None:
-        """Refuse a kind of file that is unknown or that this build of FFmpeg lacks, and too large an animation."""
+        """Raise an OutputError for a kind of file that cannot be written, or too large an animation."""
         if self.encoding:
             self.encoding.find_encoder(self.path)
             return

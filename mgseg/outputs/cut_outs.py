@@ -1,4 +1,4 @@
-"""Cut-outs: a folder of PNGs of the objects on transparent ground."""
+"""Cut-outs: a folder of PNGs with the objects on a transparent background."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,7 +37,7 @@ class CutOutWriter(OutputWriter):
         self.needs_scores = not self.cut_outs.hard
 
     def check(self, *, may_replace: bool) -> None:
-        """Refuse objects that no mask gives, too."""
+        """Also raise an InputError for objects that no mask contains."""
         self.cut_outs.alpha.check(self.target.object_ids)
         super().check(may_replace=may_replace)
 

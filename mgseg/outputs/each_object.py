@@ -1,4 +1,4 @@
-"""Each object by itself: a folder for each, of black and white masks, as editors and inpainting tools take them."""
+"""Black and white masks for editors and inpainting tools, in one folder for each object."""
 
 import numpy as np
 from PIL import Image
@@ -11,7 +11,7 @@ class EachObjectWriter(OutputWriter):
     """Writes `FOLDER/OBJECT/FRAME.png`, 8-bit grey: 255 within the object, 0 elsewhere."""
 
     def write(self, item: Segmented) -> None:
-        """Write a mask for each object, also for those that the frame does not show."""
+        """Write a mask for each object, also for objects that are not in the frame."""
         for object_id in self.target.object_ids if item.mask is not None else ():
             inside = (item.mask == object_id) * np.uint8(255)
             write_png(self._file_for(item.frame, str(object_id)), Image.fromarray(inside))

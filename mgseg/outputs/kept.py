@@ -17,7 +17,7 @@ _STEPS = 65535  # scores are kept in 16 bits
 
 
 class KeptFrames:
-    """Masks and scores by frame number, in a temporary folder that goes when the context ends."""
+    """Masks and scores by frame number, in a temporary folder that is deleted when the context ends."""
 
     def __init__(self) -> None:
         self._exits = ExitStack()
@@ -35,7 +35,7 @@ class KeptFrames:
             np.savez_compressed(file, **arrays)
 
     def take(self, frame: Frame) -> Segmented:
-        """A frame with what was kept of it, which is deleted; without a mask where nothing was."""
+        """Return a frame with its kept mask and scores, and delete them; without a mask if there are none."""
         path = self._folder / f"{frame.index}.npz" if self._folder else None
         if path is None or not path.exists():
             return Segmented(frame, None)

@@ -27,7 +27,7 @@ _PICTURES = (".png", ".exr")
 
 @dataclass(frozen=True)
 class Matte:
-    """What a matte shows, and where it is written.
+    """Content of a matte, and its path.
 
     Args:
         path: a video by its ending (.mov, .webm, .mkv, .mp4); a folder, for PNGs named like the frames; or a pattern
@@ -75,7 +75,7 @@ class MatteWriter(OutputWriter):
         self._background: Background | None = None
 
     def check(self, *, may_replace: bool) -> None:
-        """Refuse a kind of file that cannot hold the matte, objects that no mask gives, and a wrong background, too."""
+        """Also check the kind of file, the objects and the background."""
         if self._video:
             self._video.check()
         elif not self.is_folder:

@@ -1,4 +1,4 @@
-"""Names of pictures with the frame's number in them, such as %05d.png."""
+"""Picture names that contain the frame number, such as %05d.png."""
 
 import re
 

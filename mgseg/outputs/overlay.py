@@ -18,7 +18,7 @@ class OverlayWriter(OutputWriter):
         self._video = self._exits.enter_context(ClipVideo(wanted, target))
 
     def check(self, *, may_replace: bool) -> None:
-        """Refuse an unknown kind of file, and an animation that memory should not hold, too."""
+        """Also raise an OutputError for an unknown kind of file or too large an animation."""
         self._video.check()
         super().check(may_replace=may_replace)
 

@@ -1,4 +1,4 @@
-"""Report: one self-contained HTML page of what to look at. Confidence and area by object, cuts, the worst frames."""
+"""Report: one HTML page with confidence and area of each object, scene cuts and the worst frames."""
 
 import base64
 import io
@@ -28,7 +28,7 @@ WIDTH, HEIGHT = 1000, 80  # of a curve, in units of the page
 
 @dataclass(frozen=True)
 class Report:
-    """The page, and the command that it tells its reader to run again with a corrected mask.
+    """Path of the page, and the command that it shows for a run with a corrected mask.
 
     Args:
         path: of the page.

@@ -1,4 +1,4 @@
-"""The outputs of one run: all are checked before it, given each frame in an order that they can take, and ended."""
+"""All outputs of one run: checks them before the run, passes each frame to them in order, and ends them."""
 
 from contextlib import ExitStack
 from pathlib import Path
@@ -36,7 +36,7 @@ class Results:
         self._exits = ExitStack()
 
     def check(self, *inputs: Path) -> None:
-        """Refuse what would overwrite results or inputs, or cannot be written; writes nothing.
+        """Raise an OutputError for what would overwrite results or inputs, or cannot be written; writes nothing.
 
         Args:
             inputs: files and folders that are read, and must not be written to.
@@ -80,7 +80,7 @@ class Results:
 
     @property
     def settings(self) -> dict[str, str]:
-        """What must be the same when the run is resumed, by the name of the output."""
+        """Return the settings that must be the same when the run is resumed, by output."""
         return {name: writer.settings for name, writer in self._writers.items() if writer.settings}
 
     def found(self, frame: Frame, mask: NDArray[np.uint8], note: str) -> Segmented:
@@ -91,7 +91,7 @@ class Results:
         return Segmented(frame, mask, note=note, is_found=True)
 
     def write(self, item: Segmented) -> None:
-        """Write a frame; they come in the clip's order."""
+        """Write the next frame in the clip's order."""
         for writer in (*self._in_any_order, *self._in_order):
             writer.write(item)
 

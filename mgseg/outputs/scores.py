@@ -1,4 +1,4 @@
-"""Scores: a folder for each object, of grey PNGs that hold the object's probability."""
+"""Scores: grey PNGs of each object's probability, in one folder for each object."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +22,7 @@ class ScoreWriter(OutputWriter):
         return "8-bit PNG"
 
     def write(self, item: Segmented) -> None:
-        """Write the scores of a frame; those of a found frame are there."""
+        """Write the scores of a frame, unless the run found its mask, whose scores exist."""
         if item.scores is None or item.is_found:
             return
         for object_id, score in item.scores.items():

@@ -1,4 +1,4 @@
-"""The table of outputs: what can be asked for, and which class writes it."""
+"""Table of outputs: each output and the class that writes it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -27,7 +27,7 @@ from mgseg.outputs.writer import OutputWriter, Target
 
 @dataclass(frozen=True)
 class Outputs:
-    """What to write; None for what is not wanted. Pictures have the names of the frames.
+    """Paths and settings of the outputs; None for those that are not wanted. Pictures have the names of the frames.
 
     Args:
         masks: folder of indexed PNGs.

@@ -15,7 +15,7 @@ GAP = 5  # stretches of an object that are so many frames apart are one
 
 @dataclass(frozen=True)
 class DoubtfulStretch:
-    """Frames of one object that are worth a look.
+    """A range of frames in which one object has low confidence.
 
     Attributes:
         object_id: the object.
@@ -43,7 +43,7 @@ class _Track:
 
 
 class Timeline:
-    """Gathers what is known of a clip's frames, which may come in any order."""
+    """Collects confidence and area of a clip's frames, which may come in any order."""
 
     def __init__(self) -> None:
         self._tracks: dict[int, _Track] = {}
@@ -65,7 +65,7 @@ class Timeline:
 
     @property
     def has_confidence(self) -> bool:
-        """Whether anything was predicted."""
+        """Whether there is any predicted confidence."""
         return any(not np.isnan(track.confidence).all() for track in self._tracks.values())
 
     def tracks(self) -> Iterator[tuple[int, list[int], list[float], list[int]]]:
@@ -76,12 +76,12 @@ class Timeline:
             yield object_id, *columns
 
     def stretches(self) -> list[DoubtfulStretch]:
-        """The stretches that are worth a look, the least confident first."""
+        """Return the ranges of frames with low confidence, the least confident first."""
         found = [s for i, frames, values, _ in self.tracks() for s in find_stretches(i, frames, values)]
         return sorted(found, key=lambda stretch: stretch.confidence)
 
     def to_json(self) -> dict[str, Any]:
-        """Everything as plain values; confidence is null where it is unknown."""
+        """Return everything as plain values; confidence is null where it is unknown."""
         objects = {
             str(object_id): {
                 "frames": frames,
@@ -95,7 +95,7 @@ class Timeline:
 
 
 def find_stretches(object_id: int, frames: Iterable[int], values: Iterable[float]) -> list[DoubtfulStretch]:
-    """Find the stretches of one object that are worth a look.
+    """Find the ranges of frames in which one object has low confidence.
 
     Args:
         object_id: the object.

@@ -1,4 +1,4 @@
-"""What every output has in common: it checks its place before the run, takes every frame, and ends whole or not at all.
+"""Base class of the outputs: checks its path before the run, takes every frame, leaves complete files or none.
 
 A new output is a subclass of `OutputWriter` in a file of its own, and a line in `table.Outputs`.
 """
@@ -23,7 +23,7 @@ from mgseg.files.whole_file import PART, make_folder
 
 @dataclass(frozen=True)
 class Target:
-    """What the outputs of a run are made for.
+    """The clip and the objects that the outputs of a run are for.
 
     Args:
         clip: what is segmented.
@@ -93,7 +93,7 @@ class OutputWriter(ABC):
 
     @property
     def settings(self) -> str:
-        """What must be the same in a resumed run; "" where the output is made from frame and mask alone."""
+        """Settings that must be the same in a resumed run; "" if the output depends on frame and mask alone."""
         return ""
 
     def __init__(self, wanted: Path, target: Target) -> None:
@@ -103,7 +103,7 @@ class OutputWriter(ABC):
         self._folders: set[Path] = set()
 
     def check(self, *, may_replace: bool) -> None:
-        """Refuse what cannot be written, before weights are loaded; writes nothing.
+        """Raise an OutputError if the output cannot be written, before weights are loaded; writes nothing.
 
         Args:
             may_replace: results of an earlier run may be replaced or added to.
@@ -125,7 +125,7 @@ class OutputWriter(ABC):
 
     @abstractmethod
     def write(self, item: Segmented) -> None:
-        """Write what belongs to a frame.
+        """Write the output of a frame.
 
         Raises:
             OutputError: it cannot be written.
@@ -145,7 +145,7 @@ class OutputWriter(ABC):
         self._exits.__exit__(kind, error, trace)
 
     def _file_for(self, frame: Frame, *below: str) -> Path:
-        """Where a frame's picture is written; makes the folder."""
+        """Return the path of a frame's picture; creates the folder."""
         folder = self.path.joinpath(*below)
         if folder not in self._folders:  # once: a folder that vanishes later ends the run
             self._folders.add(make_folder(folder))

@@ -1,1 +1,1 @@
-"""Segmenting one clip: the Segmenter, the loop around it, its inputs and outputs."""
+"""Segmentation of a clip: the Segmenter, the loop over frames, the given masks, resuming."""

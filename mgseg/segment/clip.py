@@ -1,4 +1,4 @@
-"""Segment a whole clip: `segment_clip` checks everything, then `run.Run` does it. Nothing is printed."""
+"""`segment_clip`: segments a whole clip. It checks everything, then `run.Run` does the work. Nothing is printed."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -26,7 +26,7 @@ from mgseg.segment.stretches import plan_stretches
 
 @dataclass(frozen=True)
 class SegmentResult:
-    """What `segment_clip` did.
+    """Result of `segment_clip`.
 
     Args:
         clip: as given.
@@ -54,11 +54,11 @@ class SegmentResult:
 
     @property
     def frames_per_second(self) -> float:
-        """How fast the frames were segmented that were not found; 0 if all were."""
+        """Speed over the frames that were segmented, without those found on resume; 0 if there were none."""
         return (self.num_frames - self.num_found) / self.seconds
 
     def to_json(self) -> dict[str, Any]:
-        """The result as plain values."""
+        """Return the result as plain values."""
         return {
             "clip": str(self.clip),
             **{name: place and str(place) for name, place in self.outputs.places.items()},

@@ -1,4 +1,4 @@
-"""The confidence of one clip: a J predicted for each object of a frame, from what the Segmenter has at hand."""
+"""Confidence in one clip: predicted J of each object in a frame, from the state of the Segmenter."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -35,7 +35,7 @@ def confidence_model(network: Network) -> ConfidenceModel | None:
 
 @dataclass(frozen=True)
 class Measured:
-    """What was measured of a frame.
+    """Measurements of a frame.
 
     Attributes:
         object_ids: the objects.

@@ -1,4 +1,4 @@
-"""Scene cuts: frames with which a new scene begins. A mask that runs over one is nearly always wrong."""
+"""Scene cuts: detection of frames with which a new scene begins. A mask carried over a cut is usually wrong."""
 
 from typing import Any
 

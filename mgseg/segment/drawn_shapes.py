@@ -1,4 +1,4 @@
-"""Masks from shapes: polygons are filled, boxes and strokes are cut out of the frame by GrabCut."""
+"""Masks from shapes: polygons are filled; boxes and strokes are segmented by GrabCut."""
 
 import math
 from collections.abc import Sequence

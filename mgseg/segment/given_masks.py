@@ -1,4 +1,4 @@
-"""The masks a user gives for a clip: which frame each belongs to, checked before anything is computed."""
+"""Given masks of a clip: assigns each to a frame, and checks all before anything is computed."""
 
 import zlib
 from collections.abc import Mapping, Sequence

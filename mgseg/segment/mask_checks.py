@@ -1,4 +1,4 @@
-"""What is checked of the masks given, one by one and together, before anything is computed."""
+"""Checks of the given masks, one by one and together, before anything is computed."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
@@ -19,7 +19,7 @@ Part = Mask | FileSource | Labels | Shape
 
 
 def listed(masks: MaskSources | Mapping[int | None, MaskSources]) -> Iterator[tuple[int | None, MaskSource]]:
-    """The masks one by one, with the frame of each."""
+    """Yield the masks one by one, with the frame of each."""
     by_frame = masks if isinstance(masks, Mapping) else {None: masks}
     for number, sources in by_frame.items():
         if isinstance(sources, str | Path | np.ndarray | FileSource | Shape):
@@ -29,7 +29,7 @@ def listed(masks: MaskSources | Mapping[int | None, MaskSources]) -> Iterator[tu
 
 
 def check_apart(first: Mask, second: Mask, number: int | None, name: str) -> None:
-    """Refuse a mask that puts an object where another mask of its frame has another one."""
+    """Raise an InputError if two masks of a frame have different objects at the same pixels."""
     both = (first > 0) & (second > 0) & (first != VOID) & (second != VOID) & (first != second)
     if both.any():
         y, x = np.argwhere(both)[0]
@@ -39,7 +39,7 @@ def check_apart(first: Mask, second: Mask, number: int | None, name: str) -> Non
 
 
 def check_place(path: Path, info: ClipInfo) -> None:
-    """Refuse a mask that would be taken for a frame of the clip."""
+    """Raise an InputError for a mask that would be read as a frame of the clip."""
     if path.suffix.lower() in PICTURES and path.resolve().parent == info.path.resolve():
         taken = f"the mask {path} lies in the folder of the frames, {info.path}, and would be read as a frame"
         raise InputError(taken, "move it to another folder")

@@ -1,4 +1,4 @@
-"""What is known of one frame by one source: an index map with made-up or fixed numbers, which `GivenMasks` joins."""
+"""Masks of single files and arrays: the part of a frame's mask from one source. `GivenMasks` joins them."""
 
 import zlib
 from collections import Counter
@@ -162,7 +162,7 @@ def _load_array(source: FileSource) -> NDArray[np.generic]:
 
 
 def with_object(mask: Mask, source: FileSource) -> Mask:
-    """Give the one object of a mask the number that the user wants for it.
+    """Renumber the only object of a mask to the number that the user gave.
 
     Raises:
         InputError: it has several objects.
@@ -184,7 +184,7 @@ def is_annotation(path: Path) -> bool:
 
 
 def masks_in_folder(folder: Path, info: ClipInfo) -> Iterator[tuple[int, Path]]:
-    """The masks of a folder with their frames, which their names say.
+    """Find the masks in a folder; their names give the frames.
 
     Raises:
         InputError: there is none, one belongs to no frame, or two to one.

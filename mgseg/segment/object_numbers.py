@@ -1,4 +1,4 @@
-"""Which number an object has: one object keeps one number in all masks given, whatever their form."""
+"""Object numbers: the same object gets the same number in all given masks, whatever their form."""
 
 from collections.abc import Collection, Mapping
 
@@ -13,7 +13,7 @@ Mask = NDArray[np.uint8]
 
 
 class ObjectNumbers:
-    """Numbers of objects by colour, by label, or as they are.
+    """Numbers objects by colour or label, or keeps the numbers of the file.
 
     Args:
         names: name of each number, if the user gave any; labels of annotation files must then be among them.

@@ -1,4 +1,4 @@
-"""How a clip is segmented: the options of the Segmenter."""
+"""Options of the Segmenter."""
 
 from dataclasses import dataclass
 
@@ -29,7 +29,7 @@ class SegmenterOptions:
             raise ValueError("memory_every and objects_at_once must be 1 or more")
 
     def with_less_memory(self, shorter_side: int, precision: str) -> str:
-        """Say which settings need less memory than these and this precision.
+        """Return a hint: which settings need less memory than these with this precision.
 
         Args:
             shorter_side: of the clip as the network saw it, in pixels.

@@ -19,7 +19,7 @@ GIVEN, ZERO = "given masks", "zero is background"  # what differs between the st
 
 
 class Found:
-    """The masks that a run left in a folder, taken up one after another until the first that is not there.
+    """Finished masks in the folder of an interrupted run, read one after another until the first missing one.
 
     Args:
         folder: of the masks; None finds nothing.
@@ -60,12 +60,12 @@ class Found:
 
 
 def to_note(settings: Settings) -> str:
-    """The text that a mask carries about how it was made."""
+    """Return the note that a mask file stores: the settings of its run."""
     return json.dumps(settings, sort_keys=True)
 
 
 def check_settings(folder: Path, settings: Settings, stretches: list[Settings]) -> None:
-    """Refuse to go on in a folder of masks none of which was made with these settings and one of these masks.
+    """Raise an OutputError if no mask in the folder was made with these settings and one of these given masks.
 
     Args:
         folder: of the masks.

@@ -1,4 +1,4 @@
-"""One clip on its way: read, segmented, written, overlapped by threads.
+"""The loop over the frames of one clip: reading, segmenting and writing overlap in threads.
 
 Between two given masks a frame is segmented from both sides. The way backward goes first and is kept on disk; on the
 way forward its probabilities are joined with those that are found there.
@@ -38,7 +38,7 @@ Progress = Callable[[int, int | None], None]
 
 @dataclass(frozen=True)
 class Span:
-    """Which part of a clip, and which way.
+    """The part of a clip to segment, and in which directions.
 
     Args:
         start: first frame, as a frame number (int) or in seconds (Fraction).
@@ -82,7 +82,7 @@ class Run:
     other_sizes: set[tuple[int, int]] = field(default_factory=set)
 
     def run(self) -> MgsegError | None:
-        """Do it, and return why the result is only a part; None if it is whole."""
+        """Segment the clip. Returns the reason if the result is only partial, else None."""
         begin = time.perf_counter()
         problem: MgsegError | None = None
         interrupt: KeyboardInterrupt | None = None

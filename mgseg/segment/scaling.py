@@ -1,4 +1,4 @@
-"""Between the clip's size and the network's: resizing, and the arg-max at another size."""
+"""Resizing between the clip's size and the network's, and arg-max."""
 
 import torch
 from torch import Tensor

@@ -1,4 +1,4 @@
-"""The scores of a frame: kept at the network's size, and resized to the clip's only where an output looks at them."""
+"""Scores of a frame, kept at the network's size and resized to the clip's only when an output reads them."""
 
 from collections.abc import Iterator, Mapping
 

@@ -1,4 +1,4 @@
-"""The state of one clip: frames go in one by one, masks come out. It never sees a path.
+"""`Segmenter`: takes the frames of a clip one by one and returns their masks. It reads and writes no files.
 
 Shapes: V views (1, or 2 with flip), N objects, H x W the clip, h x w the network's input (padded to multiples of
 16; h' x w' before padding).
@@ -161,7 +161,7 @@ class Segmenter:
         return self._attempt(lambda: self._step(frame, stated, zero_is_background))
 
     def remember(self, frame: NDArray[np.uint8], mask: NDArray[np.uint8]) -> None:
-        """Put another frame whose mask is known into memory, for the frames that follow; it may be any of the clip.
+        """Add a frame with a known mask to memory, for the frames that follow; it may be any frame of the clip.
 
         Of the mask's objects those count that are known. The mask states the whole frame: 0 is background.
 
@@ -176,7 +176,7 @@ class Segmenter:
         self._attempt(lambda: self._remember(frame, known))
 
     def blend(self, other: NDArray[np.float32], weight: float) -> NDArray[np.uint8]:
-        """Let probabilities that were found in another way share in the last frame's, before it is remembered.
+        """Average the last frame's probabilities with others, before the frame is added to memory.
 
         Args:
             other: float32 (N + 1, h, w), of the same objects, at any size: `probabilities`, or `network_probabilities`.
@@ -199,7 +199,7 @@ class Segmenter:
     def recall(
         self, frame: NDArray[np.uint8], mask: NDArray[np.uint8], given: NDArray[np.uint8] | None = None
     ) -> NDArray[np.uint8]:
-        """Take the clip's next frame with the mask that was found for it before, instead of segmenting it anew.
+        """Take the clip's next frame with a mask that an earlier run made, without segmenting it.
 
         It is remembered as if it had been segmented, with `mask` in the place of the soft probabilities.
 

@@ -1,4 +1,4 @@
-"""The stretches of a clip between given masks: each is segmented from the masks at its ends, and from the first one."""
+"""Stretches: parts of a clip between given masks. Each is segmented from the masks at its ends and the first one."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -33,12 +33,12 @@ class Stretch:
 
     @property
     def note(self) -> str:
-        """The references in one line."""
+        """Return the references in one line."""
         return ", ".join(f"{'first' if frame is None else frame}: {sum_}" for frame, sum_ in self.references.items())
 
 
 def plan_stretches(given: GivenMasks, *, split: bool) -> list[Stretch]:
-    """Split a clip at the masks that state every object known so far; others only add to what is predicted.
+    """Split a clip at the masks that contain every object known so far; other masks only add to the prediction.
 
     With `zero_is_background` a mask states its whole frame, and what comes before it has no part in what comes after.
     Otherwise predictions stay where it says nothing, so all masks before a stretch are references of it.

@@ -1,4 +1,4 @@
-"""A matte of the clip as its masks, frame by frame: never more than one of them is held."""
+"""Masks from a matte video of the clip, read frame by frame; only one is held in memory."""
 
 import zlib
 from collections.abc import Callable, Iterator

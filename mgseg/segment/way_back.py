@@ -1,4 +1,4 @@
-"""What was found on the way backward, kept on disk until the way forward joins it."""
+"""Results of the backward pass, kept on disk until the forward pass joins them."""
 
 from contextlib import ExitStack
 from pathlib import Path
@@ -25,7 +25,7 @@ class WayBack:
         self._start, self._end = ends
 
     def put(self, number: int, segmenter: Segmenter) -> None:
-        """Keep what the segmenter found on a frame."""
+        """Store the segmenter's probabilities of a frame."""
         prob = (segmenter.network_probabilities * _STEPS + 0.5).astype(np.uint8)
         confidence = segmenter.confidence or {}
         values = [confidence.get(i, np.nan) for i in segmenter.object_ids]
@@ -34,7 +34,7 @@ class WayBack:
     def join(
         self, number: int, mask: NDArray[np.uint8], segmenter: Segmenter
     ) -> tuple[NDArray[np.uint8], dict[int, float] | None]:
-        """Join it with what the segmenter found on the way forward: the nearer, more confident side weighs more.
+        """Join the stored probabilities with those of the forward pass; the nearer, more confident side weighs more.
 
         Returns:
             The mask, uint8 (H, W), and the confidence; as they were where nothing was kept of the same objects.

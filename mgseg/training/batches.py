@@ -1,4 +1,4 @@
-"""The clips of every step: which source, which random numbers, drawn ahead by worker processes.
+"""Training clips of every step: source and random numbers, drawn ahead by worker processes.
 
 A clip depends on (seed, step, its position in the global batch) alone: not on the number of processes or of
 workers, and a resumed run goes on with the very batch that it would have had.
@@ -124,7 +124,7 @@ class Drawing(Dataset[Step | MgsegError]):
 
 
 def new_problems(sources: Iterable[Source | Videos], known: set[str]) -> list[str]:
-    """What the sources could not use, by name with the reason, beyond what is `known`, which grows by it."""
+    """Return files that the sources could not use and that are not in `known`, with reasons; adds them to it."""
     problems = {f"{source.name}/{name}": reason for source in sources for name, reason in source.problems.items()}
     new = [f"{name}: {reason}" for name, reason in problems.items() if name not in known]
     known.update(problems)

@@ -1,4 +1,4 @@
-"""What a run is made of: its options and the sources of its clips."""
+"""Options of a training run, and the sources of its clips."""
 
 import math
 import os
@@ -26,7 +26,7 @@ _AUGMENTATIONS = {
 
 @dataclass(frozen=True)
 class TrainOptions:
-    """Where a run's data, model and device come from and what it writes; what it does is its StageConfig.
+    """Options of a run: data, model, device and outputs. What it trains is in StageConfig.
 
     Attributes:
         out: folder of the run; created.
@@ -114,7 +114,7 @@ class Sources:
 
 
 def count_workers(options: TrainOptions, processes: Processes) -> int:
-    """How many processes draw clips for this one: all cores' worth for a GPU, one where the network needs the cores."""
+    """Return how many processes draw clips for this one: all cores for a GPU, one if the network needs the cores."""
     if options.num_workers is not None:
         return options.num_workers
     if processes.device.type == "cpu":

@@ -1,4 +1,4 @@
-"""Checkpoints of a run: a weights file that `segment --weights` loads, with all that resuming needs beside."""
+"""Training checkpoints: weights files for `segment --weights` that also contain the state to resume from."""
 
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ _PATTERN = "checkpoint-" + 8 * "[0-9]" + ".pth"
 
 
 def checkpoint_path(folder: Path, step: int) -> Path:
-    """Where the checkpoint after `step` steps lies; names sort by step."""
+    """Return the path of the checkpoint after `step` steps; names sort by step."""
     return folder / f"checkpoint-{step:08d}.pth"
 
 

@@ -1,4 +1,4 @@
-"""ImageNet weights of the trunks, by torchvision's weights API; torch keeps what was fetched in its cache."""
+"""ImageNet weights of the trunks, downloaded once by torchvision into torch's cache."""
 
 from pathlib import Path
 from typing import Any

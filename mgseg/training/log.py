@@ -1,4 +1,4 @@
-"""The log of a run: one JSON object a line, means over steps, and TensorBoard where it is asked for."""
+"""Log of a run: one JSON object for each line, means over steps, and optionally TensorBoard."""
 
 import json
 from collections import defaultdict

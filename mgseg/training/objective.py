@@ -1,4 +1,4 @@
-"""What is trained: a batch of short clips, or a whole video, segmented in the order of the test, with its loss."""
+"""Training objective: segments a batch of short clips, or a whole video, as in the test, and computes the loss."""
 
 from dataclasses import dataclass
 
@@ -20,7 +20,7 @@ VideoFrame = tuple[NDArray[np.uint8], NDArray[np.uint8]]  # frame (H, W, 3) RGB,
 
 @dataclass(frozen=True)
 class Outcome:
-    """Of a batch of clips, or of one frame of a video.
+    """Result for a batch of clips, or for one frame of a video.
 
     Attributes:
         loss: scalar, with its graph.
@@ -72,7 +72,7 @@ def clip_outcome(model: MotionGuidedSTM, batch: ClipBatch, keep: float, jaccard:
 
 
 class VideoPass:
-    """One pass over a video, a frame at a time; the graph of no more than one frame is alive.
+    """One pass over a video, frame by frame; the graph of only one frame is held.
 
     Memory is as at test time: first frame, every n-th, the previous one, with the network's own detached predictions.
     The previous frame is encoded in the graph of the frame that first reads it, so that the memory encoder learns;

@@ -1,4 +1,4 @@
-"""The two pictures of a run, drawn with Pillow: its curve, and predictions beside the ground truth."""
+"""Pictures of a run, drawn with Pillow: training curves, and predictions beside the ground truth."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -57,7 +57,7 @@ def draw_curve(records: Sequence[Record], path: Path) -> None:
 
 @dataclass(frozen=True)
 class Picture:
-    """What can be looked at of a training step.
+    """Frames and masks of a training step, for a picture.
 
     Attributes:
         images: float (B, T, 3, H, W) in [0, 1].

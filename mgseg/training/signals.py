@@ -1,4 +1,4 @@
-"""SIGTERM and Ctrl-C end a run after its step."""
+"""Signals: SIGTERM and Ctrl-C end a run after its current step."""
 
 import signal
 import threading

@@ -1,4 +1,4 @@
-"""The network that a run starts from: which weights, said in one line, and the model with them."""
+"""Start of a run: choice of the weights, and the network with them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -20,7 +20,7 @@ BEFORE = {"clips": "static", "sequence": "clips"}  # the stage that each one bui
 
 @dataclass(frozen=True)
 class Start:
-    """What a run starts from.
+    """The weights that a run starts from.
 
     Attributes:
         weights: file or released name; None for random ones.

@@ -1,4 +1,4 @@
-"""`train_stage`: build, loop, log, validate, save. Resumable at every step, ends cleanly by steps, time or signal."""
+"""`train_stage`: the training loop, with log, validation and checkpoints. It can be resumed at every step."""
 
 import math
 import threading
@@ -36,7 +36,7 @@ Notify = Callable[[Record], None]
 
 @dataclass(frozen=True)
 class TrainResult:
-    """What a run left behind.
+    """Result of a run.
 
     Attributes:
         weights: for `segment --weights`; of a run that was stopped, the checkpoint.
@@ -217,7 +217,7 @@ class _Run:
         return TrainResult(weights, self.step, stopped, score, self.processes.is_main)
 
     def _check_trained(self) -> None:
-        """Refuse to end as if there were trained weights where there are none."""
+        """Raise an error if the run has no trained weights."""
         updates, diverged = self.processes.furthest(self._updates, self._diverged)
         if not self.step:
             raise MgsegError("no step was trained: the time was over before the first one", "give more --minutes")
@@ -263,7 +263,7 @@ class _Run:
 
 
 def _check(config: StageConfig, options: TrainOptions, processes: Processes) -> None:
-    """Refuse what cannot work before anything is loaded."""
+    """Check the options before anything is loaded."""
     if options.model and options.model not in PRESETS:
         raise MgsegError(f"there is no network {options.model!r}", f"choose --model from {', '.join(PRESETS)}")
     if any(batch % processes.world_size for batch in config.batch_size.values):

@@ -84,7 +84,7 @@ class Updater:
         return norm
 
     def state(self) -> dict[str, Any]:
-        """What `load` needs, beside the average, to go on as if nothing had happened."""
+        """State that `load` needs, beside the average, to continue exactly."""
         return {
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),

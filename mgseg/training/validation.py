@@ -14,7 +14,7 @@ from mgseg.segment.segmenter import SegmenterOptions
 
 @dataclass(frozen=True)
 class Scores:
-    """Of one validation, 0..1.
+    """Scores of one validation, 0..1.
 
     Attributes:
         mean: J&F, averaged over the sequences.

@@ -1,4 +1,4 @@
-"""One step of training, of clips (`ClipWork`) and of videos (`VideoWork`): data, forward, backward, update."""
+"""Training steps over clips (`ClipWork`) and videos (`VideoWork`): data, forward, backward, update."""
 
 import time
 from collections.abc import Generator, Iterator, Sequence
@@ -19,7 +19,7 @@ from mgseg.training.updater import Updater
 
 @dataclass(frozen=True)
 class StepResult:
-    """What one step was and found, on this process.
+    """Result of one step on this process.
 
     Attributes:
         plan: the schedules' values.
@@ -97,7 +97,7 @@ class VideoWork:
         self._known_problems: set[str] = set()
 
     def close(self) -> None:
-        """Nothing to end."""
+        """Do nothing: there are no workers."""
 
     def step(self) -> StepResult:
         """Train on one round of videos.
@@ -165,7 +165,7 @@ class VideoWork:
         return dataset, index, range(start, start + limit)
 
     def _check_usable(self) -> None:
-        """Refuse to go on where a whole pass over the videos gave nothing to train on."""
+        """Raise a DatasetError if a whole pass over the videos gave nothing to train on."""
         if self._unused >= len(self._videos):
             found = [f"{name}: {reason}" for dataset in self._datasets for name, reason in dataset.problems.items()]
             what = f"none of the {len(self._videos)} videos can be used for training"

@@ -1,1 +1,1 @@
-"""Faster forms of the network; all but int8 give the output of the plain form, up to rounding."""
+"""Faster implementations of the network's layers. All except int8 give the same output, up to rounding."""

@@ -1,4 +1,4 @@
-"""`convolve`, the one function by which the network knows its fast forms: convolution, norm, sum and relu as one step.
+"""`convolve`: convolution, norm, sum and relu as one step. The network uses the fast implementations only through it.
 
 On a CPU in inference it is oneDNN's fused operation, which torch carries for its compiler, in one pass over memory and
 equal to the separate steps to the bit; in training see `frozen`. The separate steps are taken everywhere else: on other

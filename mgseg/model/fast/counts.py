@@ -1,4 +1,4 @@
-"""How many operations the fast convolutions take, for torch's counter, which knows only its own."""
+"""Operation counts of the fast convolutions, for torch's FLOP counter."""
 
 from collections.abc import Callable
 from typing import Any

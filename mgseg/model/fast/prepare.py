@@ -1,4 +1,4 @@
-"""A network made ready for inference or for training: the same function in fewer passes over memory.
+"""Preparation of a network for inference or training: the same function in fewer passes over memory.
 
 The rest of mgseg knows the fast forms by this module alone, and the network by `convolve` alone.
 """

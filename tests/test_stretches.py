@@ -5,6 +5,7 @@ import json
 import re
 import shlex
 import sys
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -16,11 +17,13 @@ from typer.testing import CliRunner
 from mgseg.cli import app
 from mgseg.errors import InputError, OutputError
 from mgseg.files.masks import read_index_map, write_mask
-from mgseg.files.video import probe
+from mgseg.files.video import Frame, probe
 from mgseg.model.confidence import FEATURES, ConfidenceModel
 from mgseg.model.memory import MemoryBank
 from mgseg.network import Network
 from mgseg.outputs.table import Outputs
+from mgseg.outputs.timeline import Timeline
+from mgseg.outputs.writer import Segmented
 from mgseg.segment.clip import SegmentResult, segment_clip
 from mgseg.segment.given_masks import GivenMasks
 from mgseg.segment.options import SegmenterOptions
@@ -226,3 +229,15 @@ def test_a_frame_is_saved_to_paint_on(clip, tmp_path):
     missing = CliRunner().invoke(app, ["frame", str(clip.path), "99", "-o", str(tmp_path / "no.png")])
     assert missing.exit_code == 1
     assert "has no frame 99" in missing.stderr
+
+
+def test_the_suggested_frame_is_in_the_worst_stretch_and_not_beside_a_given_mask():
+    timeline = Timeline()
+    mask = np.ones((4, 4), np.uint8)
+    for number in range(60):
+        value = 1.0 if number == 0 else 0.2 if number in (1, 30) else 0.5 if 40 <= number < 52 else 0.9
+        frame = Frame(number, Fraction(number), np.zeros((4, 4, 3), np.uint8), f"{number}")
+        timeline.add(Segmented(frame, mask, confidence={1: value}))
+    assert 43 <= timeline.suggest() <= 48
+    assert timeline.stretches()[0].worst in (1, 30)
+    assert Timeline().suggest() is None

@@ -123,7 +123,7 @@ def evaluate(
         option(
             "--pick",
             panel=_CORRECTIONS,
-            text="Frame to correct next: lowest confidence, lowest true J (oracle), or evenly spaced frames (uniform).",
+            text="Frame to correct next: as suggested (confidence), lowest true J (oracle), or evenly spaced.",
         ),
     ] = Pick.confidence,
     weights: Weights = "auto",

@@ -369,4 +369,5 @@ def _look_at(result: "SegmentResult") -> None:
         console.message("no confidence: these weights contain no confidence model (mgseg weights calibrate adds one)")
     elif stretches := timeline.stretches():
         more = f" and {len(stretches) - _SAID} more" if len(stretches) > _SAID else ""
-        console.message(f"look at {', '.join(map(str, stretches[:_SAID]))}{more}")
+        first = timeline.suggest()
+        console.message(f"look at {', '.join(map(str, stretches[:_SAID]))}{more}; correct frame {first} first")

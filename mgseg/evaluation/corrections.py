@@ -24,7 +24,7 @@ Masks = list[NDArray[np.uint8]]
 class Pick(StrEnum):
     """Rule that chooses the next frame to correct."""
 
-    confidence = "confidence"  # the one of least confidence: what the tool suggests
+    confidence = "confidence"  # the one that a run suggests, from its confidence
     oracle = "oracle"  # the one of lowest true J
     uniform = "uniform"  # frames spread evenly, chosen anew for each number of them
 
@@ -158,9 +158,9 @@ def _round(
     counted = range(1, max(2, len(truth) - 1))  # DAVIS counts neither the first frame nor the last
     f = [boundary_accuracy(made[t] == i, truth[t] == i, voids[t]) for t in counted for i in ids]
     values = j.min(axis=1)
-    if pick is Pick.confidence:
-        values = np.ones(len(truth))
-        for _, frames, confidence, _ in result.timeline.tracks():
-            values[frames] = np.fmin(values[frames], confidence)
     values[[0, *corrected]] = np.inf
-    return Round(corrected, float(j[list(counted)].mean()), float(np.mean(f)), seconds), int(np.argmin(values))
+    worst = int(np.argmin(values))
+    if pick is Pick.confidence:
+        suggested = result.timeline.suggest()
+        worst = worst if suggested is None else suggested
+    return Round(corrected, float(j[list(counted)].mean()), float(np.mean(f)), seconds), worst

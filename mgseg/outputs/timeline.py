@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mgseg.outputs.writer import Segmented
 
 LOOK_AT = 0.7  # a frame of less confidence is worth a look
+REACH = 10  # frames: how far a correction helps, and how far from a given mask another is worth its whole
 GAP = 5  # stretches of an object that are so many frames apart are one
 
 
@@ -80,6 +82,19 @@ class Timeline:
         found = [s for i, frames, values, _ in self.tracks() for s in find_stretches(i, frames, values)]
         return sorted(found, key=lambda stretch: stretch.confidence)
 
+    def suggest(self) -> int | None:
+        """The frame whose correction should help most; None where no confidence is known, or all masks were given."""
+        least: dict[int, float] = {}
+        for _, frames, values, _ in self.tracks():
+            for frame, value in zip(frames, values, strict=True):
+                if value == value:  # not NaN
+                    least[frame] = min(value, least.get(frame, 1.0))
+        numbers = np.array(sorted(least))
+        confidence = np.array([least[int(number)] for number in numbers])
+        if not (confidence < 1).any():
+            return None
+        return int(numbers[np.argmax(np.where(confidence < 1, _gain(numbers, confidence), -1))])
+
     def to_json(self) -> dict[str, Any]:
         """Return everything as plain values; confidence is null where it is unknown."""
         objects = {
@@ -91,7 +106,12 @@ class Timeline:
             for object_id, frames, values, areas in self.tracks()
         }
         stretches = [{**vars(s), "confidence": round(s.confidence, 4)} for s in self.stretches()]
-        return {"objects": objects, "scene_cuts": sorted(self.cuts), "look_at": stretches}
+        return {
+            "objects": objects,
+            "scene_cuts": sorted(self.cuts),
+            "look_at": stretches,
+            "correct_first": self.suggest(),
+        }
 
 
 def find_stretches(object_id: int, frames: Iterable[int], values: Iterable[float]) -> list[DoubtfulStretch]:
@@ -116,3 +136,22 @@ def find_stretches(object_id: int, frames: Iterable[int], values: Iterable[float
             worst, least = (frame, value) if value < last.confidence else (last.worst, last.confidence)
             found[-1] = DoubtfulStretch(object_id, last.first, frame, worst, least)
     return found
+
+
+def _gain(numbers: NDArray[np.int64], confidence: NDArray[np.float64]) -> NDArray[np.float64]:
+    """What a correction of each frame is worth: what the frames around it lack, which counts less near to given masks.
+
+    The least confident frame alone is worth little where the frames around it are good, or a given mask is near.
+    """
+    given = numbers[confidence == 1]
+    gain = np.zeros(len(numbers))
+    lacking = 1 - confidence
+    if len(given):
+        after = np.searchsorted(given, numbers).clip(max=len(given) - 1)
+        apart = np.minimum(np.abs(given[after] - numbers), np.abs(given[np.maximum(after - 1, 0)] - numbers))
+        lacking = lacking * np.minimum(1, apart / REACH)
+    for shift in range(-REACH + 1, REACH):  # frames may be missing: their numbers say how near they are
+        place = np.searchsorted(numbers, numbers + shift).clip(max=len(numbers) - 1)
+        is_there = numbers[place] == numbers + shift
+        gain += np.where(is_there, lacking[place], 0) * (1 - abs(shift) / REACH)
+    return gain

@@ -41,7 +41,7 @@ PARTS = {
     "memory_stem": "encode_memory",
     "encode_memory": "encode_memory",
 }
-TIE = 1e-3  # masks may differ where the two largest probabilities are closer than this
+TIE = 1e-3  # a tie: the two largest probabilities are closer than this, so masks may differ
 Image = NDArray[np.uint8]
 T = TypeVar("T")
 
@@ -279,7 +279,7 @@ def _peak_here(found: tuple[Path, str, str], options: BenchOptions, plain: bool,
     model = _plain_model(network) if plain else network.model
     device = network.device
     with torch.inference_mode(), denormals_as_zero():
-        model.encode_query(torch.zeros(1, 3, 32, 32, device=device))  # libraries make room for themselves
+        model.encode_query(torch.zeros(1, 3, 32, 32, device=device))  # libraries allocate memory of their own
         if device.type == "cuda":
             before = torch.cuda.memory_allocated(device)
             torch.cuda.reset_peak_memory_stats(device)

@@ -135,7 +135,7 @@ def read_tensors(path: Path) -> dict[str, Any]:
     """Read a file of tensors in a dict."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about odd pickles: they load or become an error below
+            warnings.simplefilter("ignore")  # warnings about unusual pickles: these files load, or fail below
             entries = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise WeightsError(f"no weights file {path}") from error

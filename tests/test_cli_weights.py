@@ -88,3 +88,8 @@ def test_what_is_no_checkpoint_is_refused_and_nothing_written(command: str, tmp_
     assert done.exit_code == 1
     assert "notes.pth" in done.stderr
     assert list(tmp_path.iterdir()) == [source]
+
+
+def test_the_help_of_calibrate_names_the_extra_in_its_brackets() -> None:
+    """Rich takes [calibrate] for markup and drops it unless it is escaped."""
+    assert "mgseg[calibrate]" in mgseg_weights("calibrate", "--help").stdout

@@ -197,7 +197,7 @@ def test_weights_without_confidence_say_so(clip, tiny_network, tmp_path):
     result = run(clip, tiny_network, None, 0, report=tmp_path / "r.html")
     assert not result.timeline.has_confidence
     assert result.to_json()["objects"]["1"]["confidence"] == [None] * 14
-    assert "These weights predict no confidence" in (tmp_path / "r.html").read_text()
+    assert "These weights contain no confidence model" in (tmp_path / "r.html").read_text()
 
 
 def test_a_cut_is_told(network, tmp_path):

@@ -6,10 +6,10 @@ Only the command does this: a library must not change the process of the program
 import os
 import sys
 
-# How often a thread without work looks for some before it sleeps. GNU's OpenMP, which torch's packages for Linux bring,
-# looks 300,000 times, which takes milliseconds. A tenth of that bridges the gap between two layers, too, and leaves
-# more of a busy CPU to threads that have work. With still less, threads sleep between layers, and waking them takes
-# longer. docs/speed.md has figures; `device.SpareThreads` does the larger part.
+# How often an idle thread checks for work before it sleeps. GNU's OpenMP, which torch uses on Linux, checks 300,000
+# times, which takes milliseconds. A tenth of that still bridges the gap between two layers, and leaves more of a busy
+# CPU to threads with work. With fewer checks, threads sleep between layers, and waking them takes longer. docs/speed.md
+# has figures. `device.SpareThreads` has the larger effect.
 _SPINS = "30000"
 
 

@@ -154,7 +154,7 @@ def _render_scene(scene: Scene, device: torch.device) -> tuple[Tensor, Tensor]:
         colour, alpha = _render_cutout(layer, scene.size, box, device)
         part = frames[:, :, box[0], box[1]]
         part.mul_(1 - alpha).add_(colour)
-        # Whoever gives at least half of a pixel's colour owns it: labels and picture cannot disagree.
+        # A pixel belongs to the layer that gives at least half of its colour, so labels match the picture.
         labels[:, box[0], box[1]].masked_fill_(alpha[:, 0] >= 0.5, layer.slot or 0)
     if scene.look.hidden is not None:
         hidden = F.interpolate(torch.from_numpy(scene.look.hidden).to(device)[:, None].float(), scene.size)[:, 0] > 0

@@ -5,7 +5,7 @@ import json
 from collections.abc import AsyncIterator
 from typing import Any
 
-_HELD = 4096  # events that wait for one slow page; when they overflow it is told to load everything anew
+_HELD = 4096  # events queued for one slow page; on overflow the page reloads everything
 _ALIVE = 15.0  # seconds between two comments that keep the connection
 
 

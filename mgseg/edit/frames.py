@@ -20,7 +20,7 @@ from mgseg.segment.cuts import CutDetector
 PREVIEW_SIDE = 960  # pixels, the longer side of a preview
 _PREVIEW_QUALITY, _FULL_QUALITY = 80, 92  # of JPEG
 _HELD_BYTES = 2**26  # of decoded full-size frames: ten at 1080p
-_NEAR = 64  # frames that are decoded on the way rather than searched for
+_NEAR = 64  # up to this distance, frames are decoded on instead of seeking
 _PATIENCE = 120.0  # seconds that a request waits for a frame that is not prepared yet
 
 

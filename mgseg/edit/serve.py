@@ -53,7 +53,7 @@ def serve(
     events = Events()
     clips = Clips(paths, project, events.publish)
     if len(paths) == 1:
-        clips["0"]  # a clip that cannot be read is said here, not in the page
+        clips["0"]  # report an unreadable clip here, not in the page
     with _listen(host, port) as listener:
         number = listener.getsockname()[1]
         names = {host, "localhost", "127.0.0.1"} if host in ("127.0.0.1", "localhost") else {host}

@@ -115,7 +115,7 @@ class Worker:
             counts.update(done=done, total=total or job.store.num_frames)
             self._notify(job.clip_id, {"type": "run", "state": "running", **counts})
             if self._stop.is_set():
-                raise KeyboardInterrupt  # as Ctrl-C ends `mgseg segment`: what is finished stays
+                raise KeyboardInterrupt  # like Ctrl-C in `mgseg segment`: finished masks are kept
 
         try:
             result = self._segment(job, take, progress)

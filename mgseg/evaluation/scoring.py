@@ -18,8 +18,8 @@ from mgseg.errors import InputError
 from mgseg.evaluation.metrics import boundary_accuracy, region_similarity
 from mgseg.files.masks import VOID, read_confidence, read_index_map
 
-CHUNK = 16  # frames handed to a process at once: well under a tenth of a second's work, so all end together
-WORTH_A_PROCESS = 64  # frames; scoring fewer takes less than starting a process
+CHUNK = 16  # frames in one task: less than a tenth of a second's work, so all processes end together
+WORTH_A_PROCESS = 64  # with fewer frames, starting a process takes longer than scoring
 
 
 class FramePair(NamedTuple):

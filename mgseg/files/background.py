@@ -52,7 +52,7 @@ def _blur(frame: U8, alpha: NDArray[np.float32]) -> U8:
     """The weighted mean of the frame around each pixel, to which the objects do not contribute."""
     height, width = alpha.shape
     small = (max(1, width // _SHRINK), max(1, height // _SHRINK))  # Pillow's order
-    behind = 1 - alpha + np.float32(1e-4)  # never quite nothing
+    behind = 1 - alpha + np.float32(1e-4)  # avoids a division by zero
     colours, weights = resize(frame * behind[..., None], small), resize(behind, small)
     for _ in range(3):  # three boxes are nearly a Gaussian
         radius = max(1, min(small) // _BLUR_RADIUS)

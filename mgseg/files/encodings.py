@@ -53,7 +53,7 @@ def has_encoder(encoder: str) -> bool:
     return True
 
 
-# Quality: hardly told from the source; speed: a few ms a frame.
+# Quality: nearly indistinguishable from the source. Speed: a few ms a frame.
 _H264: Encoders = (
     ("libx264", {"crf": "20", "preset": "veryfast"}),
     ("libopenh264", {"b": "6M"}),

@@ -16,7 +16,7 @@ from mgseg.files.masks import VOID
 Plane = NDArray[np.float32]
 U8 = NDArray[np.uint8]
 
-_NOTHING = 1 / 510  # less alpha is none in 8 bits
+_NOTHING = 1 / 510  # a smaller alpha rounds to 0 in 8 bits
 _MARGIN = 16  # pixels of the network around an object that its contour may move by, or whose colours count
 
 

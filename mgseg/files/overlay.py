@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from mgseg.files.masks import VOID
 from mgseg.files.matte import bounding_box
 
-_OPACITY = 0.45  # enough to see whose pixel it is, and still what is under it
+_OPACITY = 0.45  # strong enough to see the object's colour, weak enough to see the picture below
 _LINES = 240  # a contour is one pixel wide for every so many pixels of the frame's shorter side
 
 

@@ -107,7 +107,7 @@ def is_animation(path: Path) -> bool:
     try:
         with path.open("rb") as file:
             start = file.read(12)
-    except OSError:  # whoever opens it next says why
+    except OSError:  # the next reader reports the error
         return False
     return start[:4] == b"RIFF" and start[8:] == b"WEBP"
 

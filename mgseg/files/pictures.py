@@ -25,7 +25,7 @@ PICTURE_KINDS = {
     ".tiff": "TIFF",
 }
 PICTURES = set(PICTURE_KINDS)
-# Pictures that are not read as frames; beside others they would be lost without a word.
+# Formats that are not read as frames. Among frames they are an error, not silently skipped.
 OTHER_PICTURES = {
     *(".gif", ".heic", ".heif", ".avif", ".exr", ".hdr", ".jp2", ".jxl", ".psd", ".tga", ".ppm", ".pgm", ".dpx"),
     *(".dng", ".cr2", ".cr3", ".nef", ".arw"),
@@ -112,7 +112,7 @@ def _load(path: Path, what: str, shorter_side: int) -> tuple[Image.Image, tuple[
             check_size(path, *picture.size)
             if picture.format in _PROGRAMS:
                 raise InputError(f"{what} {path} is {picture.format}, a vector format without pixels", "save it as PNG")
-            size = reduced_size(picture.size, shorter_side)  # not of what the draft is: its sides are rounded
+            size = reduced_size(picture.size, shorter_side)  # from the full size, because the draft's sides are rounded
             if shorter_side:  # a JPEG decodes at a half or a quarter of its size in a fraction of the time
                 picture.draft("RGB", size)
             picture.load()

@@ -102,7 +102,7 @@ def fit(image: Picture, size: tuple[int, int], stretch: Fraction) -> Picture:
     across = float(image.shape[1] * stretch)
     scale = min(width / across, height / image.shape[0])
     inner = [max(1, round(side * scale)) for side in (across, image.shape[0])]
-    if abs(inner[0] - width) <= 1 and abs(inner[1] - height) <= 1:  # a rounding error is no reason for bars
+    if abs(inner[0] - width) <= 1 and abs(inner[1] - height) <= 1:  # no black bars for a rounding error
         inner = [width, height]
     scaled = Image.fromarray(image).resize((inner[0], inner[1]), Image.Resampling.BILINEAR)
     canvas = Image.new("RGB", (width, height))

@@ -178,7 +178,7 @@ class VideoWriter(_WholeFile):
         context = stream.codec_context
         context.time_base = self.time_base
         context.sample_aspect_ratio = pixel_aspect
-        context.color_primaries = context.color_trc = 1  # BT.709, said rather than guessed
+        context.color_primaries = context.color_trc = 1  # BT.709, so that players need not guess
         context.colorspace = 0 if pixels.is_rgb else 1
         context.color_range = 1 if pixels.name.startswith("yuv") else 2  # 2: from 0 to the largest value
         return stream

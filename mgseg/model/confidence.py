@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from mgseg.model.memory import LabelledMemory
 
-# Of a mask that is right, each is larger than of one that is wrong, so a fitted model gives none a negative weight.
+# Each feature is larger for a right mask than for a wrong one, so a fitted model has no negative weight.
 FEATURES = (
     "soft_iou",  # logit of the IoU of the soft mask with the hard one
     "margin",  # mean |p - (1 - p)| in the cells that the contour crosses

@@ -37,7 +37,7 @@ def read_memory(query_key: Tensor, keys: Tensor, values: Tensor, max_elements: i
     on_cpu = query.device.type == "cpu" and not (query.requires_grad or keys.requires_grad)
     scratch = None
     if on_cpu and not torch.is_autocast_enabled("cpu"):
-        # One size, however many frames there are: blocks that grow with them would leave holes all over the heap.
+        # One size for any number of frames: growing blocks would leave holes in the heap.
         scratch = query.new_empty(max(max_elements, batch * num_objects * length))
     parts = []
     for piece in query.split(chunk, dim=2):

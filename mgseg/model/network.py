@@ -119,7 +119,7 @@ class MotionGuidedSTM(nn.Module):
         """
         feat4, feat8, feat16 = self.query_encoder((image - self.mean) / self.std)
         key, value = self.query_key_value(feat16)
-        del feat16  # smaller maps first, and none stays longer than it must: memory is at its peak here
+        del feat16  # smaller maps first, each freed as early as possible: memory use peaks here
         skip8 = self.decoder.refine8.skip(feat8)
         del feat8
         skip4 = self.decoder.refine4.conv(feat4)

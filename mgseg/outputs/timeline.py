@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from mgseg.outputs.writer import Segmented
 
-LOOK_AT = 0.7  # a frame of less confidence is worth a look
+LOOK_AT = 0.7  # frames with less confidence are reported
 REACH = 10  # frames: how far a correction helps, and how far from a given mask another is worth its whole
 GAP = 5  # stretches of an object that are so many frames apart are one
 

@@ -147,7 +147,7 @@ class OutputWriter(ABC):
     def _file_for(self, frame: Frame, *below: str) -> Path:
         """Return the path of a frame's picture; creates the folder."""
         folder = self.path.joinpath(*below)
-        if folder not in self._folders:  # once: a folder that vanishes later ends the run
+        if folder not in self._folders:  # created once, so that a folder that is deleted later ends the run
             self._folders.add(make_folder(folder))
         return folder / (self._stem(frame) + self.suffix)
 

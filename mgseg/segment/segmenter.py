@@ -409,7 +409,7 @@ class Segmenter:
         index = arg_max(self._last.prob, self._clip_size)[0]
         if (
             self.network.precision == "float16"
-        ):  # said by the mask: to ask for it would mean to wait for the device twice
+        ):  # taken from the mask: reading it from the device would wait for the device twice
             index = index.masked_fill(~self._last.prob.isfinite().all(), _NOT_FINITE)
         slots = index.cpu().numpy()
         if slots[0, 0] == _NOT_FINITE:

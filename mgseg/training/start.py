@@ -75,7 +75,7 @@ def build_model(start: Start, options: TrainOptions, device: torch.device) -> Mo
     torch.manual_seed(options.seed)
     model = MotionGuidedSTM(replace(config, motion_prior=options.motion_prior))
     if before:
-        # Weights of a plain STM get a new prior, those of a guided one may lose theirs; all else is in both.
+        # Only the prior's weights may differ: plain STM weights get a new prior, --no-motion-prior drops it.
         model.load_state_dict(before.state_dict(), strict=model.config == before.config)
     if options.trunk == IMAGENET:
         load_trunk(model, *imagenet_weights(model.config))

@@ -17,7 +17,7 @@ async function request(path, options = {}) {
   try {
     answer = await fetch(path, { ...options, headers });
   } catch {
-    throw new ApiError(0, { error: "mgseg edit does not answer", hint: "start it again: everything is saved" });
+    throw new ApiError(0, { error: "mgseg edit does not respond", hint: "start it again; your work is saved" });
   }
   if (!answer.ok) throw new ApiError(answer.status, await answer.json().catch(() => ({})));
   return answer;

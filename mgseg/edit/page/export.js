@@ -5,12 +5,12 @@ import { complain, model, settled } from "./model.js";
 
 const dialog = document.getElementById("export-dialog");
 const CHOICES = [
-  ["masks", "Masks", "indexed PNGs, one a frame, 0 is background", ["masks"]],
+  ["masks", "Masks", "one indexed PNG for each frame, 0 is background", ["masks"]],
   ["overlay", "Overlay", "the clip with coloured objects", ["overlay.mp4", "overlay.webm", "overlay.gif", "overlay.webp"]],
   ["matte", "Matte", "the clip with an alpha channel, for an editor", ["matte.mov", "matte.webm", "matte.mkv"]],
-  ["cut_outs", "Cut-outs", "PNGs of the objects on transparent ground", ["cut_outs"]],
+  ["cut_outs", "Cut-outs", "PNGs of the objects on a transparent background", ["cut_outs"]],
   ["each_object", "Each object", "black and white PNGs, a folder for each object", ["each_object"]],
-  ["coco", "COCO", "annotations with run lengths", ["coco.json"]],
+  ["coco", "COCO", "annotations with run-length masks, lossless", ["coco.json"]],
   ["yolo", "YOLO", "segmentation labels and pictures", ["yolo"]],
   ["labelme", "labelme", "JSON files and pictures", ["labelme"]],
   ["cvat", "CVAT", "tracks (.xml) or masks (.zip)", ["cvat.xml", "cvat.zip"]],
@@ -46,7 +46,7 @@ const choices = element("div", { className: "choices" }, ...CHOICES.map(([name, 
 }));
 
 dialog.append(element("h2", { textContent: "Export", tabIndex: -1, autofocus: true }), choices,
-  element("h3", { textContent: "The same from the command line" }), command, bar, message,
+  element("h3", { textContent: "The same result from the command line" }), command, bar, message,
   element("div", { className: "end" }, close, start));
 close.addEventListener("click", () => dialog.close());
 start.addEventListener("click", async () => {

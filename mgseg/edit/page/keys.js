@@ -11,15 +11,15 @@ const go = by => show((model.target ?? model.frame) + by);
 export function makeKeys({ run, stop, play, undo, redo, cycleView, openExport }) {
   const table = [
     ["Frames", [
-      ["ArrowLeft", "← →", "frame before, next frame", () => go(-1)], ["ArrowRight", "", "", () => go(1)],
-      ["Shift+ArrowLeft", "Shift ← →", "ten frames", () => go(-10)], ["Shift+ArrowRight", "", "", () => go(10)],
+      ["ArrowLeft", "← →", "previous frame, next frame", () => go(-1)], ["ArrowRight", "", "", () => go(1)],
+      ["Shift+ArrowLeft", "Shift ← →", "ten frames back, ten forward", () => go(-10)], ["Shift+ArrowRight", "", "", () => go(10)],
       ["Home", "Home End", "first frame, last frame", () => show(0)], ["End", "", "", () => show(numFrames() - 1)],
       [" ", "Space", "play, pause", play],
-      ["N", "N", "next doubtful stretch (Shift: the one before)", () => nextDoubtful(1)], ["Shift+N", "", "", () => nextDoubtful(-1)],
-      ["G", "G", "next given mask (Shift: the one before)", () => nextGiven(1)], ["Shift+G", "", "", () => nextGiven(-1)],
+      ["N", "N", "next doubtful frames (Shift: previous)", () => nextDoubtful(1)], ["Shift+N", "", "", () => nextDoubtful(-1)],
+      ["G", "G", "next given mask (Shift: previous)", () => nextGiven(1)], ["Shift+G", "", "", () => nextGiven(-1)],
     ]],
     ["Run", [
-      ["Enter", "Enter", "run: masks both ways from the given ones", () => isDrawing() ? closePolygon() : run({ direction: "both" })],
+      ["Enter", "Enter", "run: make masks in both directions from the given ones", () => isDrawing() ? closePolygon() : run({ direction: "both" })],
       ["Shift+Enter", "Shift Enter", "run only up to the next given mask", () => run({ direction: "both", up_to: model.frame })],
       ["Escape", "Esc", "stop; cancel a polygon", () => isDrawing() ? cancel() : stop()],
     ]],
@@ -27,8 +27,8 @@ export function makeKeys({ run, stop, play, undo, redo, cycleView, openExport })
       ...TOOLS.map(tool => [tool.key, tool.key, tool.title.split(":")[0].toLowerCase(), () => choose(tool.name)]),
       ["[", "[ ]", "smaller, larger brush", () => resize(1 / 1.25)], ["]", "", "", () => resize(1.25)],
       ["Shift+{", "Shift [ ]", "shrink, grow the object", reshape.shrink], ["Shift+}", "", "", reshape.grow],
-      ["M", "M", "smooth the object's edge", reshape.smooth], ["Delete", "Del", "take the object off this frame", reshape.clear],
-      ["C", "C", "copy the mask of the frame before", copyBefore],
+      ["M", "M", "smooth the object's edge", reshape.smooth], ["Delete", "Del", "remove the object from this frame", reshape.clear],
+      ["C", "C", "copy the mask of the previous frame", copyBefore],
       ["Ctrl+Z", "Ctrl Z", "undo", undo], ["Ctrl+Shift+Z", "Ctrl Shift Z", "redo", redo], ["Ctrl+Y", "", "", redo],
     ]],
     ["Objects", [
@@ -37,9 +37,9 @@ export function makeKeys({ run, stop, play, undo, redo, cycleView, openExport })
     ]],
     ["View", [
       ["V", "V", "overlay, contour, matte, frame only", cycleView],
-      ["O", "O (hold)", "the frame without its mask", () => { model.plain = true; redraw(); }],
+      ["O", "O (hold)", "show the frame without its mask", () => { model.plain = true; redraw(); }],
       ["+", "+ −", "zoom; the wheel zooms to the pointer", () => zoom(1.25)], ["=", "", "", () => zoom(1.25)], ["-", "", "", () => zoom(.8)],
-      ["0", "0", "the whole frame", () => fit()],
+      ["0", "0", "show the whole frame", () => fit()],
     ]],
     ["Without a mouse", [
       ["Alt+ArrowLeft", "Alt arrows", "move the cross (Shift: by one pixel)", null],

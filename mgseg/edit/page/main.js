@@ -66,7 +66,7 @@ function cycleView() {
 let refreshed = 0; // when the state was last loaded during a run
 
 function hear(event) {
-  if (event.type === "lost") return say("the server does not answer; it is asked again", true);
+  if (event.type === "lost") return say("the server does not respond; trying again", true);
   if (event.type === "mask") {
     forgetMasks(event.frame);
     const { state } = model;

@@ -18,7 +18,7 @@ const changeOne = (id, values) => change(model.state.objects.map(o => o.id === i
 
 export async function addObject() {
   const used = new Set(model.state.objects.map(o => o.id)), id = Array.from({ length: 254 }, (_, i) => i + 1).find(i => !used.has(i));
-  if (!id) return say("there are 254 objects, the most that a mask can hold", true);
+  if (!id) return say("a mask can contain at most 254 objects", true);
   await change([...model.state.objects, { id, name: `object ${id}`, colour: COLOURS[(id - 1) % COLOURS.length], hidden: false, locked: false, deleted: false }]);
   select(id);
 }
@@ -116,7 +116,7 @@ function drawOptions() {
   const row = document.createElement("div");
   row.className = "row";
   for (const [text, title_, call] of [["Grow", "Grow the object by a pixel (Shift+])", reshape.grow], ["Shrink", "Shrink the object by a pixel (Shift+[)", reshape.shrink],
-    ["Smooth", "Smooth the object's edge (M)", reshape.smooth], ["Clear", "Take the object off this frame (Delete)", reshape.clear]]) {
+    ["Smooth", "Smooth the object's edge (M)", reshape.smooth], ["Clear", "Remove the object from this frame (Delete)", reshape.clear]]) {
     const element = button(title_, text, null, call);
     row.append(element);
   }

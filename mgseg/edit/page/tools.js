@@ -6,11 +6,11 @@ import { decorations, pan, place, recolour, redraw, stage, timing, zoom } from "
 
 export const TOOLS = [
   { name: "brush", key: "B", title: "Brush", icon: "M4 20c3 0 5-1 5-4 0-1.500-1-2.500-2.500-2.500S4 15 4 17c0 1.500-.500 2.500-2 3M9 14 20 3l1 1L11 15" },
-  { name: "eraser", key: "E", title: "Eraser: takes the chosen object away", icon: "M4 15 14 5l6 6-9 9H8zM9 10l6 6M11 20h9" },
+  { name: "eraser", key: "E", title: "Eraser: removes the chosen object", icon: "M4 15 14 5l6 6-9 9H8zM9 10l6 6M11 20h9" },
   { name: "polygon", key: "P", title: "Polygon: click the corners, double-click or Enter to close", icon: "M12 3l8 6-3 10H7L4 9zM12 3v.01M20 9v.01M17 19v.01M7 19v.01M4 9v.01" },
   { name: "lasso", key: "L", title: "Lasso: draw around", icon: "M12 4c5 0 8 2 8 5s-3 5-8 5-8-2-8-5 3-5 8-5zM7 13c-2 2-1 4 1 4s2 3 0 4" },
   { name: "fill", key: "F", title: "Fill: click an area", icon: "M11 3l8 8-7 7-8-8zM11 3 8 6M4 10h14M20 16c1 2 1.500 3 1.500 3.500a1.500 1.500 0 0 1-3 0c0-.500.500-1.500 1.500-3.500z" },
-  { name: "smart", key: "S", title: "Smart: a box around the object, then strokes. Shift or right button: not this", icon: "M4 8V4h4M16 4h4v4M20 16v4h-4M8 20H4v-4M12 8v8M8 12h8" },
+  { name: "smart", key: "S", title: "Smart: draw a box around the object, then strokes on it. Shift or right button: strokes on the background", icon: "M4 8V4h4M16 4h4v4M20 16v4h-4M8 20H4v-4M12 8v8M8 12h8" },
   { name: "pan", key: "H", title: "Hand: move the picture", icon: "M7 11V6.500a1.500 1.500 0 0 1 3 0V11 4.500a1.500 1.500 0 0 1 3 0V11 6a1.500 1.500 0 0 1 3 0v6-3a1.500 1.500 0 0 1 3 0v5c0 4-2 7-6 7s-5-2-6.500-4.500L4 13c1-1.500 2.500-.500 3 1" },
 ];
 
@@ -117,7 +117,7 @@ async function cut() {
     await act("cut", { frame, object, box: strokes.box, plus, minus, version: model.map.version });
     forgetMasks(frame);
     await reshow();
-    say("draw on what belongs to it; Shift or the right button: not this");
+    say("draw on the object to add to it; with Shift or the right button, draw on the background");
   } catch (error) {
     strokes.box = null;
     complain(error);
@@ -176,12 +176,12 @@ export function moveCross(dx, dy) {
 
 export function togglePen() {
   cursor ||= [model.state.width / 2, model.state.height / 2];
-  if (pen) { pen = false; if (changed) { changed = null; save(); } say("the brush is up"); return; }
+  if (pen) { pen = false; if (changed) { changed = null; save(); } say("brush lifted"); return; }
   if (!["brush", "eraser"].includes(model.tool)) choose("brush");
   if (!ready()) return;
   pen = true;
   dab(cursor, cursor, model.tool === "eraser");
-  say("the brush is down: Alt and arrows paint");
+  say("brush lowered: Alt and arrow keys paint");
 }
 
 function pinch(before, after) {

@@ -15,7 +15,7 @@ from mgseg.model.decoder import JoiningConv2d
 from mgseg.model.network import MotionGuidedSTM
 
 _STEPS = 255
-_MIN_PRODUCTS = 200  # for each number of the input; below, rounding it costs what the products save
+_MIN_PRODUCTS = 200  # products for each input value; with fewer, rounding takes as long as the faster products save
 
 
 def use_int8(model: MotionGuidedSTM) -> None:

@@ -19,7 +19,7 @@ from mgseg.model.decoder import JoiningConv2d, ResidualBlock
 _OUT, _IN, _KERNEL = 4, 6, 3  # sides of a tile of the output, of the input it depends on, of the kernel
 _POINTS = (0.0, 0.75, -0.75, 1.5, -1.5)  # and infinity
 _TILES = 108  # worked on at a time, so that they stay in the cache
-_MIN_CHANNELS = 128  # below, the changes of basis cost what the products save
+_MIN_CHANNELS = 128  # with fewer channels the transforms take as long as the faster products save
 _CHANNELS = 256  # of the input and of the output that are worked on at a time
 _KERNELS = 2  # of such pieces that are kept, in the other basis, for all tiles; where there are more, each is made anew
 

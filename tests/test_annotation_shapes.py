@@ -7,7 +7,17 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
-from mgseg.annotations.shapes import box_of, check_polygon, decode_rle, encode_rle, fill, join, trace
+from mgseg.annotations.shapes import (
+    box_of,
+    check_polygon,
+    decode_rle,
+    draw_filled,
+    encode_rle,
+    fill,
+    join,
+    trace,
+    trace_centres,
+)
 from mgseg.errors import InputError
 
 pytest.importorskip("cv2")
@@ -35,6 +45,15 @@ def test_one_joined_ring_holds_all_parts_and_holes(mask: NDArray[np.bool_]) -> N
     parts = trace(mask, 0)
     if parts:
         assert (fill([join(parts)], mask.shape) == mask).all()
+
+
+@settings(deadline=None, max_examples=100)
+@given(mask=MASKS)
+def test_a_ring_through_the_centres_drawn_with_its_outline_gives_the_mask_back(mask: NDArray[np.bool_]) -> None:
+    parts = trace_centres(mask, 0)
+    drawn = [draw_filled(join([part]) + 0.5, mask.shape) for part in parts if not part.holes]
+    if len(drawn) == len(parts) > 0:  # the bridges to holes and between parts are drawn, too, as lines of a pixel
+        assert (np.logical_or.reduce(drawn) == mask).all()
 
 
 def test_a_simplified_outline_has_few_points_and_stays_close() -> None:

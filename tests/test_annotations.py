@@ -29,6 +29,7 @@ pytest.importorskip("pycocotools")
 SIZE = (80, 120)
 CLIP = Clip("clip.mp4", SIZE, {1: "a ring & <more>", 2: "straße"}, 3)
 LOSSLESS, SIMPLIFIED = 1.0, 0.97  # IoU
+BRIDGES = 0.02  # what lines of a pixel between parts and to holes take, where a loader draws them
 
 
 def masks() -> list[NDArray[np.uint8]]:
@@ -108,7 +109,7 @@ def test_yolo_keeps_parts_and_holes_in_one_polygon_a_line(tmp_path: Path) -> Non
     names = {0: CLIP.names[1], 1: CLIP.names[2]}
     files = sorted((tmp_path / "a" / "labels" / "train").glob("*.txt"))
     assert [len(file.read_text().splitlines()) for file in files] == [2, 1, 0]
-    assert compare([read_yolo(file, SIZE, names) for file in files], tracks=False) > SIMPLIFIED
+    assert compare([read_yolo(file, SIZE, names) for file in files], tracks=False) > SIMPLIFIED - BRIDGES
 
 
 def test_cvat_tracks_end_where_their_object_leaves(tmp_path: Path) -> None:

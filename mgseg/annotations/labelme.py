@@ -48,13 +48,13 @@ class LabelmeWriter(AnnotationWriter):
 
     def _shapes(self, object_id: int, pixels: Mask) -> list[dict[str, Any]]:
         common = {"label": self.clip.label(object_id), "group_id": object_id, "description": "", "flags": {}}
-        rings = trace_centres(pixels)
-        if rings is None:
+        parts = trace_centres(pixels)
+        if any(part.holes or len(part.outline) < 3 for part in parts):
             left, top, width, height = box_of(pixels) or (0, 0, 0, 0)
             points = [[left, top], [left + width - 1, top + height - 1]]
             packed = _pack(pixels[top : top + height, left : left + width])
             return [common | {"shape_type": "mask", "points": points, "mask": packed}]
-        return [common | {"shape_type": "polygon", "points": ring.tolist(), "mask": None} for ring in rings]
+        return [common | {"shape_type": "polygon", "points": part.outline.tolist(), "mask": None} for part in parts]
 
     def finish(self) -> None:
         """Do nothing: all files are already written."""

@@ -38,43 +38,55 @@ def trace(mask: Mask, tolerance: float = TOLERANCE) -> list[Part]:
         mask: bool (H, W).
         tolerance: how far the outline may leave the exact one, in pixels; 0: `fill` gives the same mask back.
     """
-    cv2 = import_extra("cv2", "OpenCV")
     doubled = np.repeat(np.repeat(mask.astype(np.uint8), 2, 0), 2, 1)
-    contours, tree = cv2.findContours(doubled, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
+    # In the doubled mask an edge pixel 2x lies left, 2x + 1 right in its pixel: the edges are at x and x + 1.
+    return [part for part in _trace(doubled, tolerance, halved=True) if len(part.outline) > 2]
+
+
+def trace_centres(mask: Mask, tolerance: float = TOLERANCE) -> list[Part]:
+    """Trace a mask through the centres of its outermost pixels, as tools want it that draw the outline, too.
+
+    Whole numbers are the centres. A part of a line's width has an outline of one or two points.
+    """
+    return _trace(mask.astype(np.uint8), tolerance, halved=False)
+
+
+def _trace(mask: NDArray[np.uint8], tolerance: float, *, halved: bool) -> list[Part]:
+    cv2 = import_extra("cv2", "OpenCV")
+    contours, tree = cv2.findContours(mask, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
     parts: dict[int, Part] = {}
     for number, contour in enumerate(contours):
         parent = int(tree[0][number][3])
-        # In the doubled mask an edge pixel 2x lies left, 2x + 1 right in its pixel: the edges are at x and x + 1.
-        ring = _simplify((contour[:, 0].astype(np.int32) + 1) // 2, tolerance if parent < 0 else tolerance / 2)
+        corners = contour[:, 0].astype(np.int32)
+        ring = _simplify((corners + 1) // 2 if halved else corners, tolerance if parent < 0 else tolerance / 2)
         if parent < 0:
             parts[number] = Part(ring, [])
         elif len(ring) > 2:
             parts[parent].holes.append(ring)
-    return sorted((part for part in parts.values() if len(part.outline) > 2), key=lambda part: -area_of(part.outline))
-
-
-def trace_centres(mask: Mask, tolerance: float = TOLERANCE) -> list[Ring] | None:
-    """Trace the outlines of a mask through the centres of its outermost pixels, for tools that fill them so.
-
-    Returns:
-        A ring for each part; None where that cannot say the mask: it has holes, or parts without three corners.
-    """
-    cv2 = import_extra("cv2", "OpenCV")
-    contours, tree = cv2.findContours(mask.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
-    rings = [_simplify(contour[:, 0].astype(np.int32), tolerance) for contour in contours]
-    has_holes = any(parent >= 0 for *_, parent in (tree[0] if tree is not None else ()))
-    return None if has_holes or any(len(ring) < 3 for ring in rings) else rings
+    return sorted(parts.values(), key=lambda part: -area_of(part.outline))
 
 
 def _simplify(corners: NDArray[np.int32], tolerance: float) -> Ring:
     cv2 = import_extra("cv2", "OpenCV")
     moved = np.any(corners != np.roll(corners, 1, 0), axis=1)
-    corners = corners[moved]
+    corners = corners[moved] if moved.any() else corners[:1]
     if tolerance and len(corners) > 4:
         simple = cv2.approxPolyDP(corners[:, None].astype(np.float32), tolerance, True)[:, 0]
         if len(simple) > 2:
             return np.asarray(simple, np.float64)
     return corners.astype(np.float64)
+
+
+def draw_filled(ring: Ring, size: tuple[int, int]) -> Mask:
+    """Undo `trace_centres` for one ring (see `join`): fill it and its outline, bool (H, W), by OpenCV.
+
+    Places are cut to whole numbers first, as YOLO's own loader does.
+    """
+    cv2 = import_extra("cv2", "OpenCV")
+    mask = np.zeros(size, np.uint8)
+    far = 4 * max(size)  # OpenCV counts in 32 bits; nothing of this is seen
+    cv2.fillPoly(mask, [ring.clip(-far, far).astype(np.int32)], 1)
+    return mask > 0
 
 
 def fill(rings: Sequence[Ring], size: tuple[int, int]) -> Mask:
@@ -103,7 +115,7 @@ def join(parts: Sequence[Part]) -> Ring:
     for part in parts:
         for piece in (part.outline, *part.holes):
             ring = _bridge(ring, piece) if len(ring) else piece
-    return ring
+    return np.concatenate([ring, ring[-1:].repeat(max(0, 3 - len(ring)), 0)])  # three points at least
 
 
 def _bridge(ring: Ring, piece: Ring) -> Ring:

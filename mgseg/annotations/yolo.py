@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mgseg.annotations.frames import AnnotationWriter, Clip, LabelledFrame, LabelledObject
-from mgseg.annotations.shapes import check_polygon, fill, import_extra, join, trace
+from mgseg.annotations.shapes import check_polygon, draw_filled, import_extra, join, trace_centres
 from mgseg.errors import InputError
 from mgseg.files.whole_file import make_folder, write_whole
 
@@ -33,7 +33,7 @@ class YoloWriter(AnnotationWriter):
         scale = np.array([mask.shape[1], mask.shape[0]])
         for object_id, pixels in self.objects(mask):
             number = self._classes.setdefault(self.clip.label(object_id), len(self._classes))
-            ring = join(trace(pixels)) / scale
+            ring = (join(trace_centres(pixels)) + 0.5) / scale  # a pixel's centre, seen from the picture's corner
             lines.append(" ".join([str(number), *(f"{value:.6g}" for value in ring.ravel())]))
         write_whole(make_folder(self.path / "labels" / "train") / f"{name}.txt", "".join(f"{x}\n" for x in lines))
 
@@ -94,5 +94,5 @@ def read_yolo(path: Path, size: tuple[int, int], names: Mapping[int, str] | None
             )
         ring = check_polygon(rest, where) * (size[1], size[0])
         label = (names or {}).get(int(first), f"class {first}")
-        objects.append(LabelledObject(label, None, fill([ring], size)))
+        objects.append(LabelledObject(label, None, draw_filled(ring, size)))
     return LabelledFrame(path.stem, None, size, tuple(objects))

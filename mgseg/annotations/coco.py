@@ -109,7 +109,7 @@ def read_coco(path: Path) -> Iterator[LabelledFrame]:
     """Read the images of a COCO file that have annotations, without crowd annotations.
 
     Raises:
-        InputError: it is no COCO instances file, or an annotation is damaged.
+        InputError: the file is not a COCO instances file, or an annotation is damaged.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8-sig"))

@@ -119,7 +119,7 @@ def read_cvat(path: Path) -> Iterator[LabelledFrame]:
     """Read "CVAT for video 1.1" or "CVAT for images 1.1": polygons, boxes and masks.
 
     Raises:
-        InputError: it is no such file, or a shape is damaged.
+        InputError: the file has another format, or a shape is damaged.
     """
     try:
         yield from _read_root(ElementTree.parse(path).getroot(), path)
@@ -146,7 +146,7 @@ def read_cvat_zip(path: Path) -> Iterator[LabelledFrame]:
     """Read CVAT's exports as zip: "Segmentation mask 1.1", or one that holds annotations.xml.
 
     Raises:
-        InputError: it is no such zip, or damaged.
+        InputError: the zip has another format or is damaged.
     """
     try:
         with zipfile.ZipFile(path) as archive:

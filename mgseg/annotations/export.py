@@ -53,7 +53,7 @@ def export_masks(
 
     Raises:
         InputError: a mask cannot be read or differs in size, or has no frame in the clip.
-        OutputError: a file is there already, is what is read, or cannot be written.
+        OutputError: a file exists, is also an input, or cannot be written.
     """
     folder = Path(masks)
     if not folder.is_dir():

@@ -64,7 +64,7 @@ def read_labelme(path: Path) -> LabelledFrame:
     """Read one frame's file: polygons, masks, rectangles and circles; shapes of one label and group are one object.
 
     Raises:
-        InputError: it is no labelme file, or a shape is damaged.
+        InputError: the file is not a labelme file, or a shape is damaged.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8-sig"))

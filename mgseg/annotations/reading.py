@@ -22,7 +22,7 @@ def read_annotations(path: Path, size: tuple[int, int]) -> Iterator[LabelledFram
         size: (height, width) of the clip, for formats that do not hold it.
 
     Raises:
-        InputError: it is of none of these formats, or damaged.
+        InputError: the file has none of these formats or is damaged.
     """
     ending = path.suffix.lower()
     if ending == ".xml":
@@ -41,7 +41,7 @@ def find_picture(frames: list[LabelledFrame], item: str, path: Path) -> Labelled
     """Find a picture of an annotation file by its file name (with or without ending and folder) or by its number.
 
     Raises:
-        InputError: none or several are meant.
+        InputError: no picture, or more than one, matches.
     """
     found = [frame for frame in frames if item in (frame.name, Path(frame.name).name, Path(frame.name).stem)]
     found = found or [frame for frame in frames if item.isdecimal() and frame.index == int(item)]

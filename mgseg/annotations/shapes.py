@@ -143,7 +143,7 @@ def decode_rle(rle: dict[str, Any], size: tuple[int, int]) -> Mask:
     """Undo `encode_rle`; also takes counts as a list of numbers.
 
     Raises:
-        InputError: the run lengths are damaged or of a picture of another size.
+        InputError: the run lengths are damaged or belong to another picture size.
     """
     coco = import_extra("pycocotools.mask", "pycocotools")
     if list(rle.get("size", ())) != list(size):
@@ -195,7 +195,7 @@ def check_frame(width: Any, height: Any, where: str) -> tuple[int, int]:
     """The (height, width) that a file gives for a frame.
 
     Raises:
-        InputError: they are no whole numbers from 1 up, or more than MAX_PIXELS.
+        InputError: they are not whole numbers from 1 on, or exceed MAX_PIXELS.
     """
     try:
         size = int(height), int(width)

@@ -27,7 +27,7 @@ def find_writer(name: str, path: Path) -> Callable[[Path, Clip], AnnotationWrite
     """Return the writer of a format for a path.
 
     Raises:
-        OutputError: the path's ending is not one of the format's.
+        OutputError: the format does not have the path's ending.
     """
     writers = FORMATS[name]
     if "" in writers:

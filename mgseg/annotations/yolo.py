@@ -75,7 +75,7 @@ def read_yolo(path: Path, size: tuple[int, int], names: Mapping[int, str] | None
         names: of the classes; others are called "class N".
 
     Raises:
-        InputError: a line is no class with a polygon, or a box.
+        InputError: a line is not a class with a polygon.
     """
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()

@@ -93,7 +93,7 @@ def find_all_stills(data: Path) -> list[Path]:
     """Find the datasets of stills: the folder itself, its subfolders, or those of its folder static or stills.
 
     Raises:
-        DatasetError: there is none.
+        DatasetError: no stills were found.
     """
     folders = [data, data / "static", data / "stills"]
     found = [root for folder in folders for root in find_stills(folder)]
@@ -150,7 +150,7 @@ def read_coco_split(images: Path, annotations: Path) -> list[Pair]:
     """Read one COCO instances file.
 
     Raises:
-        DatasetError: the file is damaged, or no instances file.
+        DatasetError: the file is damaged, or is not an instances file.
     """
     try:
         content = json.loads(annotations.read_bytes())

@@ -72,7 +72,7 @@ def read_list(path: Path) -> list[str]:
     """Read the lines of a text file, in UTF-8 or, with a byte-order mark, UTF-16; without empty ones.
 
     Raises:
-        DatasetError: it cannot be read, or lists nothing.
+        DatasetError: the file cannot be read, or lists nothing.
     """
     try:
         data = path.read_bytes()

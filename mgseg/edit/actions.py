@@ -77,7 +77,7 @@ class Actions:
         """Store a given mask for a frame; `packed` are its pixels, compressed with zlib.
 
         Raises:
-            InputError: it is no zlib data, has another number of pixels, or ids without an object.
+            InputError: it is not zlib data, has the wrong number of pixels, or unknown object ids.
             ConflictError: the frame's mask is no longer `version`.
         """
         clip = self.clips[clip_id]

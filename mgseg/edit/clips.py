@@ -93,7 +93,7 @@ def find_clips(path: Path) -> list[Path]:
     """Find the clips of a path: the path itself, or the videos and folders of pictures inside it.
 
     Raises:
-        InputError: there is none.
+        InputError: there is no clip.
     """
     if not path.exists():
         raise InputError(f"no such file or folder: {path}")

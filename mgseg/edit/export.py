@@ -34,7 +34,7 @@ def choose_outputs(clip: OpenClip, wanted: dict[str, Any]) -> Outputs:
     """Return the requested outputs, in the project's folder `export`: {"masks": "masks", "overlay": "overlay.mp4"}.
 
     Raises:
-        InputError: no result is selected, or a file that is not offered.
+        InputError: no result, or an unknown file, is selected.
     """
     for name, file in wanted.items():
         if file not in CHOICES.get(name, ()):
@@ -77,7 +77,7 @@ class Exporter:
         """Check the outputs, then write them.
 
         Raises:
-            InputError: an export runs already.
+            InputError: an export is already running.
             OutputError: an output cannot be written.
         """
         if not self._busy.acquire(blocking=False):

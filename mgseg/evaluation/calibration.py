@@ -82,7 +82,7 @@ def calibrate(
         How well models fitted on nine tenths of the sequences do on the rest.
 
     Raises:
-        MgsegError: the source is no checkpoint, the split has too few sequences, or scipy is missing.
+        MgsegError: the source is not a checkpoint, the split has too few sequences, or scipy is missing.
     """
     check_target(source, target, overwrite)
     if find_spec("scipy") is None:

@@ -73,7 +73,7 @@ def simulate_corrections(
 
     Raises:
         DatasetError: a frame of the split has no mask.
-        InputError: frames are to be picked by confidence, but the weights hold no confidence model.
+        InputError: frames are picked by confidence, but the weights contain no confidence model.
     """
     network = network or Network()
     if pick is Pick.confidence and confidence_model(network) is None:

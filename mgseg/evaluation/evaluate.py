@@ -69,7 +69,7 @@ def evaluate_split(
         The report; without scores where nothing was scored.
 
     Raises:
-        MgsegError: a file is not as it must be; what can be checked is checked before anything is segmented.
+        MgsegError: a file is missing or wrong; most checks run before anything is segmented.
     """
     from mgseg.evaluation.inference import run_split
 
@@ -119,7 +119,7 @@ def evaluate_masks(
         The report; without scores where nothing was scored.
 
     Raises:
-        MgsegError: a file of the dataset, a mask or an output is not as it must be.
+        MgsegError: a file of the dataset, a mask or an output is missing or wrong.
     """
     _check(split, archive, page, score)
     report = Report(_settings(split, read_run(masks)))

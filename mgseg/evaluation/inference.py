@@ -67,7 +67,7 @@ def run_split(
         The record of the run, which `output` keeps as well.
 
     Raises:
-        OutputError: there are results already, or other ones than `resume` needs; the folder cannot be written.
+        OutputError: the folder contains results, or with `resume` those of other settings, or cannot be written.
         DatasetError: a picture or mask is missing or of another size.
     """
     network, options = network or Network(), options or SegmenterOptions()

@@ -39,7 +39,7 @@ def score_split(
 
     Raises:
         DatasetError: ground truth is missing or shows no object.
-        InputError: a mask is missing, unreadable, of another size, or holds an object that the truth has not.
+        InputError: a mask is missing, unreadable, of another size, or contains an unknown object.
     """
     pairs = frame_pairs(split, results)
     _check_all_there(pair.prediction for members in pairs.values() for pair in members.values())

@@ -25,7 +25,7 @@ class Background:
         size: (height, width) of the clip; a picture is scaled and cut to fill it.
 
     Raises:
-        InputError: it is none of these, or the picture cannot be read.
+        InputError: the text is not a colour, a picture or blur, or the picture cannot be read.
     """
 
     def __init__(self, wanted: str | Path, size: tuple[int, int]) -> None:

@@ -79,7 +79,7 @@ def interpret(path: Path, picture: Image.Image, *, clean: bool) -> MaskFile:
         clean: repair smooth edges and specks instead of refusing them.
 
     Raises:
-        InputError: it is no mask, or no rule says what it means.
+        InputError: the picture is not a mask, or its meaning is ambiguous.
     """
     if picture.mode in ("I", "F") or picture.mode.startswith("I;16"):
         return _from_grey(path, narrow(path, np.asarray(picture)), clean)
@@ -102,7 +102,7 @@ def narrow(path: Path, wide: NDArray[np.generic]) -> Mask:
     are shares of 255.
 
     Raises:
-        InputError: the values are others.
+        InputError: the values are outside the supported ranges.
     """
     if np.isfinite(wide.astype(np.float64)).all():
         lowest, highest = float(wide.min()), float(wide.max())

@@ -34,7 +34,7 @@ def read_mattes(path: Path) -> Iterator[NDArray[np.uint8]]:
         uint8 (H, W), 255 for what belongs to the object.
 
     Raises:
-        InputError: no video, in colour without alpha, or at the end, if it is cut.
+        InputError: not a video, in colour without alpha, or (at the end) incomplete.
     """
     with open_video(path) as (container, stream):
         name = _DECODERS.get(stream.codec_context.name)

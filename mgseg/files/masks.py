@@ -59,7 +59,7 @@ def read_mask(
         may_be_empty: accept a mask without any object.
 
     Raises:
-        InputError: it cannot be read, is no mask, marks no object, or has another size or aspect.
+        InputError: the file cannot be read, is not a mask, marks no object, or has the wrong size or aspect ratio.
     """
     path = Path(path)
     if reads_once(path):
@@ -97,7 +97,7 @@ def fit_mask(
     """Check that a mask has the clip's size, or scale it; see `read_mask`.
 
     Raises:
-        InputError: it has another size, or another shape; `name` says which mask.
+        InputError: the mask has the wrong size or aspect ratio; `name` stands for it in the message.
     """
     if mask.shape == size:
         return mask
@@ -180,7 +180,7 @@ def read_index_map(path: Path, shorter_side: int = 0, *, binary: bool = False, a
         uint8 (H, W), writable.
 
     Raises:
-        InputError: it cannot be read, is in colour without a palette, or has values over 255.
+        InputError: the file cannot be read, is in colour without a palette, or has values over 255.
     """
     path = Path(path)
     picture = load_picture(path, "the mask")
@@ -221,7 +221,7 @@ def as_index_map(array: object, size: tuple[int, int]) -> Mask:
     """Check a mask given as an array: a uint8 index map, or bool for object 1, of a size (height, width).
 
     Raises:
-        InputError: it is anything else, or holds 255 alone, which is void and not the object of a 0/255 mask.
+        InputError: it is anything else, or contains only 255, which means void, not the object of a 0/255 mask.
     """
     if not isinstance(array, np.ndarray):
         hint = "convert a list or a Pillow picture with np.asarray(...), a tensor with .cpu().numpy()"

@@ -44,7 +44,7 @@ class Alpha:
         """Raise an InputError for objects that no mask contains.
 
         Raises:
-            InputError: with those that there are.
+            InputError: an object is in no mask; the hint lists the existing ones.
         """
         unknown = sorted(set(self.objects or ()) - set(known))
         if unknown:

@@ -34,7 +34,7 @@ def find_path(path: Path, what: str = "file or folder") -> Path:
         what: what is looked for, for the error.
 
     Raises:
-        InputError: there is none.
+        InputError: there is no such file or folder.
     """
     try:
         found = path if path == STDIN else _existing(path)

@@ -116,7 +116,7 @@ class Animation:
     """An animated picture.
 
     Raises:
-        InputError: it cannot be read.
+        InputError: the animation cannot be read.
     """
 
     def __init__(self, path: Path) -> None:

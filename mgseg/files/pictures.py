@@ -46,7 +46,7 @@ def list_pictures(folder: Path) -> list[Path]:
     """List a folder's pictures in natural order.
 
     Raises:
-        InputError: there is none, or the folder cannot be read.
+        InputError: there are no pictures, or the folder cannot be read.
     """
     try:
         with os.scandir(folder) as entries:
@@ -76,7 +76,7 @@ def read_picture(path: Path, shorter_side: int = 0) -> NDArray[np.uint8]:
         uint8 (H, W, 3) RGB, writable.
 
     Raises:
-        InputError: it cannot be read or is over MAX_PIXELS.
+        InputError: the picture cannot be read or has more than MAX_PIXELS.
     """
     picture, size = _load(path, "the picture", shorter_side)
     try:
@@ -100,7 +100,7 @@ def load_picture(path: Path, what: str) -> Image.Image:
         what: "the picture" or "the mask", for the error.
 
     Raises:
-        InputError: it cannot be read or is over MAX_PIXELS.
+        InputError: the picture cannot be read or has more than MAX_PIXELS.
     """
     return _load(path, what, 0)[0]
 
@@ -176,7 +176,7 @@ def is_turned(path: Path) -> bool:
     """Whether the EXIF orientation rotates a picture by a quarter turn.
 
     Raises:
-        InputError: it cannot be read.
+        InputError: the picture cannot be read.
     """
     try:
         with Image.open(path) as picture:
@@ -209,7 +209,7 @@ def read_note(path: Path, keyword: str = SETTINGS_NOTE) -> str | None:
     """Read a note that `write_png` stored, without reading the pixels; None if there is none.
 
     Raises:
-        InputError: it cannot be read.
+        InputError: the picture cannot be read.
     """
     try:
         with Image.open(path) as picture:

@@ -28,7 +28,7 @@ def write_still(
 
     Raises:
         InputError: there is no such frame, or no mask of it.
-        OutputError: the output exists, is no PNG, or cannot be written.
+        OutputError: the output exists, is not a PNG, or cannot be written.
     """
     if output.suffix.lower() != ".png":
         raise OutputError(

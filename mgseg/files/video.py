@@ -64,7 +64,7 @@ def read_frames(path: Path, start: int | Fraction = 0, end: int | Fraction | Non
         end: first frame not wanted, likewise; None for the clip's end.
 
     Raises:
-        InputError: at the end, if a cut or damaged clip yielded fewer frames than it promised.
+        InputError: at the end, if an incomplete or damaged clip had fewer frames than its header states.
     """
     with open_clip(path) as clip:
         yield from clip.frames(start, end)

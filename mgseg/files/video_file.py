@@ -31,7 +31,7 @@ class VideoFile:
         stream: as `open_video` gives it.
 
     Raises:
-        InputError: it holds no frame.
+        InputError: the file contains no frame.
     """
 
     def __init__(self, path: Path, container: InputContainer, stream: VideoStream) -> None:

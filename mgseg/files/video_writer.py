@@ -230,7 +230,7 @@ class AnimationWriter(_WholeFile):
         rate: mean frames a second, for the last frame's time on show.
 
     Raises:
-        OutputError: it cannot be written or grows beyond what memory should hold.
+        OutputError: the file cannot be written, or the animation gets too large for memory.
     """
 
     def __init__(self, path: Path, rate: Fraction) -> None:

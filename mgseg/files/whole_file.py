@@ -46,7 +46,7 @@ def write_whole(path: Path, content: bytes | memoryview | str) -> None:
     """Write a whole file; text as UTF-8.
 
     Raises:
-        OutputError: it cannot be written; what was there before stays.
+        OutputError: the file cannot be written; an existing file is kept.
     """
     with whole_file(path) as part:
         part.write_bytes(content.encode() if isinstance(content, str) else content)
@@ -56,7 +56,7 @@ def make_folder(folder: Path) -> Path:
     """Make a folder and those above it, where they are missing; returns it.
 
     Raises:
-        OutputError: it cannot be made.
+        OutputError: the folder cannot be created.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)

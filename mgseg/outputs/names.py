@@ -15,7 +15,7 @@ class NumberedNames:
         suffixes: the endings that there are.
 
     Raises:
-        OutputError: it is no such pattern.
+        OutputError: the text is not such a pattern.
     """
 
     def __init__(self, pattern: str, suffixes: tuple[str, ...]) -> None:

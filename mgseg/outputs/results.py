@@ -42,7 +42,7 @@ class Results:
             inputs: files and folders that are read, and must not be written to.
 
         Raises:
-            OutputError: with the reason.
+            OutputError: an output cannot be written.
         """
         if self.outputs.resume:
             self._check_resume()

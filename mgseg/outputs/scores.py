@@ -33,7 +33,7 @@ class ScoreWriter(OutputWriter):
         """The scores of a frame that were written before, float32 (H, W) in [0, 1] of each object id.
 
         Raises:
-            OutputError: those of an object in the mask are missing.
+            OutputError: the scores of an object in the mask are missing.
         """
         folders = [folder for folder in self.path.glob("*") if folder.name.isdecimal()]
         paths = {int(folder.name): folder / f"{frame.name}.png" for folder in folders}

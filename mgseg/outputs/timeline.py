@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from mgseg.outputs.writer import Segmented
 
 LOOK_AT = 0.7  # frames with less confidence are reported
-REACH = 10  # frames: how far a correction helps, and how far from a given mask another is worth its whole
+REACH = 10  # frames: a correction improves neighbours up to this distance; closer to a given mask it is worth less
 GAP = 5  # stretches of an object that are so many frames apart are one
 
 
@@ -139,7 +139,7 @@ def find_stretches(object_id: int, frames: Iterable[int], values: Iterable[float
 
 
 def _gain(numbers: NDArray[np.int64], confidence: NDArray[np.float64]) -> NDArray[np.float64]:
-    """What a correction of each frame is worth: what the frames around it lack, which counts less near to given masks.
+    """Return how much a correction of each frame can improve it and its neighbours; less near given masks.
 
     The least confident frame alone is worth little where the frames around it are good, or a given mask is near.
     """

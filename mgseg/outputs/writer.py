@@ -109,7 +109,7 @@ class OutputWriter(ABC):
             may_replace: results of an earlier run may be replaced or added to.
 
         Raises:
-            OutputError: with the reason.
+            OutputError: the output cannot be written.
         """
         check_name(self.path)
         if not may_replace and self._holds_results():
@@ -128,7 +128,7 @@ class OutputWriter(ABC):
         """Write the output of a frame.
 
         Raises:
-            OutputError: it cannot be written.
+            OutputError: the output cannot be written.
         """
 
     def __enter__(self) -> Self:

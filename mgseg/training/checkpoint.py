@@ -29,7 +29,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     """Read a checkpoint onto the CPU: "training" is the state, "state_dict" the weights that are saved and scored.
 
     Raises:
-        WeightsError: it is damaged, or holds weights alone.
+        WeightsError: the file is damaged, or contains only weights.
     """
     content = read_checkpoint(path)
     if TRAINING not in content:

@@ -20,7 +20,7 @@ def imagenet_weights(config: ModelConfig) -> tuple[dict[str, Tensor], str]:
 
     Raises:
         MgsegError: torchvision cannot be imported.
-        WeightsError: the file cannot be fetched or is damaged, or the trunk's strides are not torchvision's.
+        WeightsError: the file cannot be downloaded or is damaged, or the trunk's strides are not torchvision's.
     """
     if config.stride_in_1x1:
         hint = "start with --init random --trunk imagenet, or give a file of ResNet v1 weights with --trunk"

@@ -189,7 +189,7 @@ def configure(stage: str, preset: str = "faithful", changes: Mapping[str, object
             where the field is one (see `Schedule.parse`).
 
     Raises:
-        MgsegError: there is no such stage or preset, or a value cannot be.
+        MgsegError: the stage or preset is unknown, or a value is invalid.
     """
     if preset not in STAGES or stage not in STAGES[preset]:
         raise MgsegError(

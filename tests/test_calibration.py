@@ -98,7 +98,7 @@ def test_calibrated_weights_hold_a_model_and_the_same_network(davis, tiny_weight
 
 def test_too_few_sequences_are_refused(davis, tiny_weights, tmp_path):
     split = find_split("davis16", "train", davis).only(["clip0", "clip1"])
-    with pytest.raises(Exception, match="has 2 sequences; 10 are needed"):
+    with pytest.raises(Exception, match="has 2 sequences; at least 10 are needed"):
         calibrate(tiny_weights, tmp_path / "new.pth", split)
     assert not (tmp_path / "new.pth").exists()
 

@@ -119,7 +119,7 @@ def test_what_a_pipe_cannot_give_is_told(stdin: Any, make_clip: Maker, tmp_path:
     cases = {
         b"": ("standard input is empty", "-f matroska"),
         b"no video " * 1000: ("standard input is empty, or not a video", "-f matroska"),
-        index_last.path.read_bytes(): ("standard input holds no frame", "-f matroska"),
+        index_last.path.read_bytes(): ("standard input contains no frame", "-f matroska"),
     }
     for data, (text, hint) in cases.items():
         stdin(data)

@@ -47,11 +47,11 @@ class Network:
     def __init__(
         self, weights: str | Path = AUTO, device: torch.device | str = "auto", precision: str = "auto"
     ) -> None:
-        place = find_device(str(device))
-        arithmetic = find_precision(precision, place)
-        name = choose_weights(place.type) if weights == AUTO else str(weights)
+        found_device = find_device(str(device))
+        arithmetic = find_precision(precision, found_device)
+        name = choose_weights(found_device.type) if weights == AUTO else str(weights)
         path = find_weights(name)
-        self._set(name=path.name if path == Path(name) else name, path=path, device=place, precision=arithmetic)
+        self._set(name=path.name if path == Path(name) else name, path=path, device=found_device, precision=arithmetic)
 
     @classmethod
     def from_model(cls, model: MotionGuidedSTM, precision: str = "auto") -> Self:
@@ -61,12 +61,12 @@ class Network:
             InputError: int8, for which the weights must be read from a file.
         """
         network = cls.__new__(cls)
-        place = find_device(str(model.mean.device))
-        arithmetic = find_precision(precision, place)
+        found_device = find_device(str(model.mean.device))
+        arithmetic = find_precision(precision, found_device)
         if arithmetic == INT8:
             hint = 'save it with save_weights and load it with Network(FILE, precision="int8")'
             raise InputError("a model built in memory cannot run in int8", hint)
-        network._set(name="a model in memory", path=None, device=place, precision=arithmetic)
+        network._set(name="a model in memory", path=None, device=found_device, precision=arithmetic)
         network._set(_loaded=(model.eval(), {}))
         return network
 

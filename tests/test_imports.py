@@ -74,8 +74,8 @@ MAY_IMPORT: dict[str, tuple[set[str], set[str]]] = {
     "segment/cuts": (set(), {"numpy"}),
     "segment/run": (SEGMENT, TENSORS),
     "segment/stretches": ({"segment.given_masks", "segment.resume"}, set()),
-    "segment/way_forward": (SEGMENT, TENSORS),
-    "segment/way_back": ({"segment.segmenter"}, {"numpy"}),
+    "segment/forward_pass": (SEGMENT, TENSORS),
+    "segment/backward_pass": ({"segment.segmenter"}, {"numpy"}),
     "segment/confidence": ({"errors", "model", "network"}, {"torch"}),
     "segment/segmenter": (
         {"device", "errors", "files.masks", "model", "network"}

@@ -69,7 +69,7 @@ def numbers(name: str) -> list[int]:
 
 def test_places_may_be_text_and_are_told_as_paths(run: Any, tmp_path: Path) -> None:
     outputs = Outputs(masks=str(tmp_path / "m"), overlay=str(tmp_path / "o.mp4"))
-    wanted = {name: place for name, place in outputs.places.items() if place}
+    wanted = {name: path for name, path in outputs.paths.items() if path}
     assert wanted == {"masks": tmp_path / "m", "overlay": tmp_path / "o.mp4"}
     result = run(outputs)
     assert result.to_json()["overlay"] == str(tmp_path / "o.mp4")
@@ -213,5 +213,5 @@ def test_kept_frames_leave_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_each_output_says_what_it_writes_in_the_documentation_of_the_table() -> None:
-    for name in Outputs().places:
+    for name in Outputs().paths:
         assert f"\n        {name}: " in (Outputs.__doc__ or "")

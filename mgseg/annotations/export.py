@@ -97,7 +97,7 @@ def _pairs(paths: list[Path], clip: Path | None) -> Iterator[tuple[int, Path, ND
     """Yield number of the frame, mask and, where a clip is given, picture."""
     if clip is None:
         numbered = all(path.stem.isdecimal() for path in paths)
-        yield from ((int(path.stem) if numbered else place, path, None) for place, path in enumerate(paths))
+        yield from ((int(path.stem) if numbered else index, path, None) for index, path in enumerate(paths))
         return
     waiting = {path.stem: path for path in paths}
     for frame in read_frames(clip):

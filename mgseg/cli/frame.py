@@ -32,9 +32,9 @@ def frame(
     """
     from mgseg.files.stills import write_still
 
-    place = output or Path(f"{clip.absolute().stem}_{number:05d}.png")
-    width, height = write_still(clip, number, place, mask_overlay, overwrite=overwrite)
-    console.result(str(place))
+    output_path = output or Path(f"{clip.absolute().stem}_{number:05d}.png")
+    width, height = write_still(clip, number, output_path, mask_overlay, overwrite=overwrite)
+    console.result(str(output_path))
     console.message(
         f"frame {number}, {width}x{height}; to use a mask of this size: mgseg segment CLIP --mask {number}=MASK.png"
     )

@@ -341,8 +341,8 @@ def _report(result: "SegmentResult", as_json: bool) -> None:
     if as_json:
         console.json(result.to_json())
     else:
-        for place in filter(None, result.outputs.places.values()):
-            console.result(str(place))
+        for path in filter(None, result.outputs.paths.values()):
+            console.result(str(path))
     kept = f" ({result.num_found} of them found)" if result.num_found else ""
     objects = f"{len(result.object_ids)} object{'s' * (len(result.object_ids) != 1)}"
     frames = f"{result.num_frames} frame{'s' * (result.num_frames != 1)}"

@@ -49,11 +49,11 @@ def command_line(clip: OpenClip, outputs: Outputs) -> str:
     """Return the command line that makes the same results from the given masks."""
     given = clip.project.folder / "given"
     words = ["mgseg", "segment", str(clip.info.path), "--mask", str(given), "--both-ways", "--zero-is-background"]
-    places = {name: place for name, place in outputs.places.items() if place}
-    words += ["--output", str(places.pop("masks"))] if "masks" in places else ["--no-masks"]
-    for name, place in places.items():
-        words += [f"--{name.replace('_', '-')}", str(place)]
-    if any(outputs.places[name] for name in ANNOTATIONS):
+    paths = {name: path for name, path in outputs.paths.items() if path}
+    words += ["--output", str(paths.pop("masks"))] if "masks" in paths else ["--no-masks"]
+    for name, path in paths.items():
+        words += [f"--{name.replace('_', '-')}", str(path)]
+    if any(outputs.paths[name] for name in ANNOTATIONS):
         words += ["--names", ",".join(f"{number}={name}" for number, name in _names(clip).items())]
     return shlex.join(words)
 

@@ -113,10 +113,10 @@ def _is_between(levels: NDArray[np.integer], own: Labels, here: Labels, there: L
     levels = levels.astype(np.float32)
     start, way = levels[here], levels[there] - levels[here]
     length = (way**2).sum(1)
-    place = ((levels[own] - start) * way).sum(1) / np.maximum(length, 1)
-    off = np.abs(levels[own] - start - place[:, None] * way).max(1)
+    position = ((levels[own] - start) * way).sum(1) / np.maximum(length, 1)
+    off = np.abs(levels[own] - start - position[:, None] * way).max(1)
     inside = (here >= 0) & (there >= 0) & (here != own) & (there != own)
-    return inside & (length > 0) & (place > 0) & (place < 1) & (off <= _NOISE)
+    return inside & (length > 0) & (position > 0) & (position < 1) & (off <= _NOISE)
 
 
 def main_colours(rgb: Bytes) -> Bytes:

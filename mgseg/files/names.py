@@ -60,12 +60,12 @@ def _existing(path: Path) -> Path | None:
 
 def masks_folder(clip: Path) -> Path:
     """Return the default folder for the masks of a clip, in the current folder: CLIP_masks."""
-    place = clip.absolute()
-    if clip == STDIN or place.parent in (Path("/dev"), Path("/dev/fd")):
+    absolute = clip.absolute()
+    if clip == STDIN or absolute.parent in (Path("/dev"), Path("/dev/fd")):
         stem = "stdin"
     else:
-        place = clip.resolve() if clip.is_dir() or clip.is_file() else place
-        stem = place.name if clip.is_dir() else place.stem
+        absolute = clip.resolve() if clip.is_dir() or clip.is_file() else absolute
+        stem = absolute.name if clip.is_dir() else absolute.stem
     name = f"{stem}_masks"
     return Path(f"_{name}" if _is_device(name) else name)
 

@@ -121,7 +121,7 @@ class CopiedSound:
     def finish(self) -> None:
         """Write what the encoder still holds; warn if the target has no sound at all."""
         if self.last < 0 and self.samples is None:
-            self.warn(f"the sound of {self.path} is left out: none of it comes with the pictures")
+            self.warn(f"the sound of {self.path} is left out: it does not overlap the pictures in time")
         if not self.copies:
             with suppress(*UNFIT):
                 self.target.mux(self.output.encode(None))

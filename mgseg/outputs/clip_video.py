@@ -69,7 +69,7 @@ class ClipVideo:
     def _copies_sound(self) -> bool:
         clip = self.target.clip
         if clip.has_audio and clip.reads_once:
-            self.target.warn(f"{self.path} has no sound: {in_words(clip.path)} can be read only once, for the pictures")
+            self.target.warn(f"{self.path} has no sound, because {in_words(clip.path)} can be read only once")
         return clip.has_audio and not clip.reads_once
 
     def __enter__(self) -> Self:

@@ -48,10 +48,10 @@ class Results:
             self._check_resume()
         taken = {path.resolve(): "an input of this command" for path in inputs}
         for writer in self._writers.values():
-            place = writer.path.resolve()
-            if place in taken:
-                raise OutputError(f"{writer.path} is {taken[place]} and would be overwritten", "choose another path")
-            taken[place] = "also the path of another result"
+            resolved = writer.path.resolve()
+            if resolved in taken:
+                raise OutputError(f"{writer.path} is {taken[resolved]} and would be overwritten", "choose another path")
+            taken[resolved] = "also the path of another result"
             writer.check(may_replace=self.outputs.overwrite or self.outputs.resume)
 
     def _check_resume(self) -> None:

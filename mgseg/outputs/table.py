@@ -84,7 +84,7 @@ class Outputs:
         return None if self.name is None else NumberedNames(self.name, (".png",))
 
     @property
-    def places(self) -> dict[str, Path | None]:
+    def paths(self) -> dict[str, Path | None]:
         """Where each output is written, by its name; None for what is not wanted."""
         return {name: getattr(value, "path", value) for name, value in vars(self).items() if name in self._table()}
 

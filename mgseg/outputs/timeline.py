@@ -151,7 +151,7 @@ def _gain(numbers: NDArray[np.int64], confidence: NDArray[np.float64]) -> NDArra
         apart = np.minimum(np.abs(given[after] - numbers), np.abs(given[np.maximum(after - 1, 0)] - numbers))
         lacking = lacking * np.minimum(1, apart / REACH)
     for shift in range(-REACH + 1, REACH):  # frames may be missing: their numbers say how near they are
-        place = np.searchsorted(numbers, numbers + shift).clip(max=len(numbers) - 1)
-        is_there = numbers[place] == numbers + shift
-        gain += np.where(is_there, lacking[place], 0) * (1 - abs(shift) / REACH)
+        position = np.searchsorted(numbers, numbers + shift).clip(max=len(numbers) - 1)
+        is_there = numbers[position] == numbers + shift
+        gain += np.where(is_there, lacking[position], 0) * (1 - abs(shift) / REACH)
     return gain

@@ -18,7 +18,7 @@ from mgseg.segment.given_masks import GivenMasks
 from mgseg.segment.mask_sources import MaskSources
 from mgseg.segment.resume import Settings, check_settings
 from mgseg.segment.run import OnMask, Progress, Run
-from mgseg.segment.run import Span as Span  # its public place
+from mgseg.segment.run import Span as Span  # public here
 from mgseg.segment.scaling import network_size
 from mgseg.segment.segmenter import Segmenter, SegmenterOptions
 from mgseg.segment.stretches import plan_stretches
@@ -61,7 +61,7 @@ class SegmentResult:
         """Return the result as plain values."""
         return {
             "clip": str(self.clip),
-            **{name: place and str(place) for name, place in self.outputs.places.items()},
+            **{name: path and str(path) for name, path in self.outputs.paths.items()},
             "num_frames": self.num_frames,
             "num_found": self.num_found,
             "object_ids": list(self.object_ids),
@@ -130,7 +130,7 @@ def segment_clip(
         cut_to = _folder_of_cuts(outputs) if given.cut_out else None
         warnings = [f"{clip} is HDR: its frames are tone-mapped to BT.709, also in results"] if info.is_hdr else []
         if info.reads_once and len(plan_stretches(given, split=True)) > 1:
-            warnings.append(f"later masks count from their frames on only: {in_words(clip)} can be read only once")
+            warnings.append(f"later masks improve no earlier frames, because {in_words(clip)} can be read only once")
         target = Target(
             info,
             given.palette or DAVIS_PALETTE,
@@ -144,7 +144,7 @@ def segment_clip(
         results = Results(outputs, target)
         results.check(clip, *given.paths, *(path.parent for path in given.paths))
         settings = _settings(info, given, results, span, network, options)
-        found_in = outputs.places["masks"] if outputs.resume else None
+        found_in = outputs.paths["masks"] if outputs.resume else None
         if found_in:
             check_settings(
                 found_in, settings, [stretch.settings for stretch in plan_stretches(given, split=not reads_once(clip))]
@@ -173,10 +173,10 @@ def _folder_of_cuts(outputs: Outputs) -> Path | None:
     Raises:
         OutputError: it holds something, and nothing is to be overwritten.
     """
-    place = next(filter(None, outputs.places.values()), None)
-    if place is None:
+    first = next(filter(None, outputs.paths.values()), None)
+    if first is None:
         return None
-    folder = place.with_name(f"{place.stem}_given")
+    folder = first.with_name(f"{first.stem}_given")
     if folder.exists() and not (outputs.overwrite or outputs.resume):
         raise OutputError(f"{folder} already exists", "replace it with --overwrite, or move it")
     return folder

@@ -72,8 +72,8 @@ class ConfidenceMeter:
         if not object_ids:
             return
         shape = measure_shape(F.avg_pool2d(masks, FINE))
-        for place, object_id in enumerate(object_ids):
-            self._given[object_id] = Shape(*(numbers[place] for numbers in shape))
+        for index, object_id in enumerate(object_ids):
+            self._given[object_id] = Shape(*(numbers[index] for numbers in shape))
 
     def measure(self, object_ids: Sequence[int], prob: Tensor, key: Tensor, banks: Sequence[MemoryBank]) -> None:
         """Measure a frame that was segmented.

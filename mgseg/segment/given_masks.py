@@ -198,8 +198,8 @@ class GivenMasks:
             self._add_video(number, source)
         elif isinstance(source, FileSource) and is_annotation(source.path):
             self.paths.append(source.path)
-            for place, labels in read_labels(source, number, self._info, resize=self._resize):
-                self._parts.setdefault(place, []).append(labels)
+            for index, labels in read_labels(source, number, self._info, resize=self._resize):
+                self._parts.setdefault(index, []).append(labels)
         else:
             if isinstance(source, FileSource):
                 self.paths.append(source.path)
@@ -211,17 +211,17 @@ class GivenMasks:
         mask, shapes = self._joined(number), self._shapes(number)
         if needs_frame(shapes):
             find_opencv()
-        for place, shape in enumerate(shapes):
+        for index, shape in enumerate(shapes):
             shape.check(self._info.width, self._info.height)
-            if (number, place) not in self._shape_ids:
-                self._shape_ids[number, place] = self._shape_id(number, place, shapes)
+            if (number, index) not in self._shape_ids:
+                self._shape_ids[number, index] = self._shape_id(number, index, shapes)
         ids = object_ids(mask)
-        self._numbers.ids.update(ids, (self._shape_ids[number, place] for place in range(len(shapes))))
+        self._numbers.ids.update(ids, (self._shape_ids[number, index] for index in range(len(shapes))))
         if shapes and not needs_frame(shapes):
             mask = self._with_shapes(number, mask, np.zeros((*self._size, 3), np.uint8))
         said = f"{number}{' '.join(map(str, shapes))}"
         self.checksums[number] = f"{zlib.crc32(mask.tobytes(), zlib.crc32(said.encode())):08x}"
-        shape_ids = (self._shape_ids[number, place] for place in range(len(shapes)))
+        shape_ids = (self._shape_ids[number, index] for index in range(len(shapes)))
         self.objects[number] = tuple(sorted({*ids, *shape_ids}))
         if not ids and not shapes and not (self.zero_is_background and self._numbers.ids):
             del self._parts[number], self.checksums[number], self.objects[number]
@@ -229,18 +229,18 @@ class GivenMasks:
     def _shapes(self, number: int | None) -> list[Shape]:
         return [part for part in self._parts[number] if isinstance(part, Shape)]
 
-    def _shape_id(self, number: int | None, place: int, shapes: Sequence[Shape]) -> int:
-        shape = shapes[place]
+    def _shape_id(self, number: int | None, index: int, shapes: Sequence[Shape]) -> int:
+        shape = shapes[index]
         if shape.object_id is not None:
             return shape.object_id
         if not shape.is_stroke:
             return self._numbers.free()
-        if place == 0:
+        if index == 0:
             raise InputError(
                 f"{shape} belongs to no object",
                 "write its object in front, as in 1={shape}, or give a box: or poly: before it",
             )
-        return self._shape_ids[number, place - 1]
+        return self._shape_ids[number, index - 1]
 
     def _with_shapes(self, number: int | None, mask: Mask, image: NDArray[np.uint8]) -> Mask:
         """Add a frame's shapes to what its other masks say."""

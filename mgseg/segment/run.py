@@ -1,7 +1,7 @@
 """The loop over the frames of one clip: reading, segmenting and writing overlap in threads.
 
-Between two given masks a frame is segmented from both sides. The way backward goes first and is kept on disk; on the
-way forward its probabilities are joined with those that are found there.
+Between two given masks a frame is segmented from both sides. The backward pass comes first and
+is kept on disk; the forward pass joins its probabilities with its own.
 """
 
 import time
@@ -25,11 +25,11 @@ from mgseg.outputs.results import Results
 from mgseg.outputs.timeline import Timeline
 from mgseg.outputs.writer import Segmented
 from mgseg.segment.cuts import CutDetector
+from mgseg.segment.forward_pass import ForwardPass
 from mgseg.segment.given_masks import GivenMasks
 from mgseg.segment.resume import Found, Settings
 from mgseg.segment.segmenter import Segmenter
 from mgseg.segment.stretches import Stretch, plan_stretches
-from mgseg.segment.way_forward import WayForward
 
 Mask = NDArray[np.uint8]
 OnMask = Callable[[int, Mask], None]
@@ -88,7 +88,7 @@ class Run:
         interrupt: KeyboardInterrupt | None = None
         with self.results:
             try:
-                if self.span.both_ways:  # first, so that on the way forward videos are written in order
+                if self.span.both_ways:  # first, so that the forward pass writes videos in order
                     self._backward()
                 self._forward()
                 problem = self._left_over()
@@ -151,23 +151,23 @@ class Run:
             WriteBehind() as sink,
             closing(read_ahead(map(self.results.outputs.named, self.clip.frames(begin, self.span.end)))) as frames,
         ):
-            way = exits.enter_context(WayForward(self))
+            forward = exits.enter_context(ForwardPass(self))
             for number, frame in enumerate(frames):
                 self._tell_size(frame)
                 given = self._take(frame, is_first=number == 0)
-                if given is None and not way.is_under_way:
+                if given is None and not forward.has_begun:
                     sink.put(self.results.write_before, frame)
                     continue
                 cut = frame.index if cuts.is_cut(frame.image) else None
-                sink.put(self.results.write, way.follow(frame, given, cut))
+                sink.put(self.results.write, forward.follow(frame, given, cut))
 
     def _take(self, frame: Frame, is_first: bool) -> Mask | None:
-        """The mask given for a frame; one that was cut out of it is written, to be looked at and painted over."""
+        """Return the given mask of a frame. A mask found by GrabCut is also written, so that the user can check it."""
         mask = self.given.take(frame.index, frame.image, is_first)
         if mask is not None and self.cut_to and (frame.index in self.given.cut_out or is_first):
             path = self.cut_to / f"{frame.index:05d}.png"
             write_mask(make_folder(path.parent) / path.name, mask, self.given.palette)
-            self.warnings.append(f"the mask of frame {frame.index} was cut out by GrabCut; look at it: {path}")
+            self.warnings.append(f"the mask of frame {frame.index} was found by GrabCut; check it: {path}")
         return mask
 
     def _tell_size(self, frame: Frame) -> None:

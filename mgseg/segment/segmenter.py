@@ -244,10 +244,10 @@ class Segmenter:
         labels = F.avg_pool2d(masks[0], STRIDE) if self._meter else [None] * len(ids)
         others, stem = other_objects(masks), self.model.memory_stem(image)
         banks = {tracked.object_id: tracked.bank for tracked in self._objects}
-        for place, object_id in enumerate(ids):
-            one = slice(place, place + 1)
+        for index, object_id in enumerate(ids):
+            one = slice(index, index + 1)
             keys, values = self.model.encode_memory(image, masks[:, one], others[:, one], stem)
-            banks[object_id].remember(keys[:, 0], values[:, 0], labels[place])
+            banks[object_id].remember(keys[:, 0], values[:, 0], labels[index])
 
     def _recall(self, frame: NDArray[np.uint8], mask: NDArray[np.uint8], given: tuple[int, ...]) -> NDArray[np.uint8]:
         image = self._to_network(frame)
@@ -345,11 +345,11 @@ class Segmenter:
         stem = self.model.memory_stem(last.image)
         for group in self._groups():
             keys, values = self.model.encode_memory(last.image, masks[:, group], others[:, group], stem)
-            for place, tracked in enumerate(self._objects[group]):
+            for index, tracked in enumerate(self._objects[group]):
                 given = tracked.object_id in last.given
                 if last.number not in tracked.bank:  # it is there when a try before this one came so far
-                    label = None if labels is None else labels[group.start + place]
-                    tracked.bank.add(last.number, keys[:, place], values[:, place], given, label)
+                    label = None if labels is None else labels[group.start + index]
+                    tracked.bank.add(last.number, keys[:, index], values[:, index], given, label)
 
     def _predict(self, image: Tensor) -> Tensor:
         """Return the probabilities (1, N + 1, h, w) of a frame, background first."""
@@ -363,10 +363,10 @@ class Segmenter:
             slots = torch.arange(group.start + 1, group.stop + 1, device=self.device).view(1, -1, 1, 1)
             previous = winner == slots  # (V, n, h, w)
             readouts = []
-            for place, tracked in enumerate(self._objects[group]):
+            for index, tracked in enumerate(self._objects[group]):
                 keys, values = (x.unsqueeze(1) for x in tracked.bank.read_views())
                 readouts.append(
-                    self.model.read(query, keys, values, previous[:, place : place + 1], self._max_elements)
+                    self.model.read(query, keys, values, previous[:, index : index + 1], self._max_elements)
                 )
             logits.append(self.model.decode(query, torch.cat(readouts, dim=1)))
         prob = joint_probabilities(torch.cat(logits, dim=1))

@@ -12,7 +12,7 @@ from mgseg.segment.segmenter import Segmenter
 _STEPS = 255  # probabilities are kept in 8 bits: they are only averaged
 
 
-class WayBack:
+class BackwardPass:
     """Probabilities by frame number, in a temporary folder.
 
     Args:
@@ -59,7 +59,7 @@ class WayBack:
 
 
 def _weight(share: float, ahead: dict[int, float] | None, behind: dict[int, float]) -> float:
-    """Weight of the way backward at a place between two masks, 0 at the one before and 1 at the one behind."""
+    """Return the weight of the backward pass between two masks: 0 at the first, 1 at the second."""
     forward, backward = (1 - share) ** 2, share**2
     if ahead:
         forward *= 1.01 - float(np.mean([behind[i] for i in ahead]))  # as the other side doubts

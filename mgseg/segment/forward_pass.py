@@ -1,4 +1,4 @@
-"""The way through a clip, stretch by stretch: what each is segmented from, and what of an earlier run is kept."""
+"""The forward pass over a clip, stretch by stretch; reuses the masks of an earlier run."""
 
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Self
@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from mgseg.files.masks import VOID
 from mgseg.files.video import Clip, Frame, open_clip
 from mgseg.outputs.writer import Segmented
+from mgseg.segment.backward_pass import BackwardPass
 from mgseg.segment.resume import Found
 from mgseg.segment.stretches import Stretch
-from mgseg.segment.way_back import WayBack
 
 if TYPE_CHECKING:
     from mgseg.segment.run import Run
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 Mask = NDArray[np.uint8]
 
 
-class WayForward:
-    """The way forward, stretch by stretch. A context manager, which closes what it read of the clip once more."""
+class ForwardPass:
+    """The forward pass, stretch by stretch. A context manager, which closes the second reader of the clip."""
 
     def __init__(self, run: "Run") -> None:
         self._run = run
@@ -28,17 +28,17 @@ class WayForward:
         self._stretch: Stretch | None = None
         self._found: Found | None = None
         self._is_kept = False  # the whole stretch is found, and nothing after it depends on the segmenter's state
-        self._way_back: WayBack | None = None
+        self._backward: BackwardPass | None = None
         self._exits = ExitStack()
         self._again: Clip | None = None
 
     @property
-    def is_under_way(self) -> bool:
-        """Whether a mask was given."""
+    def has_begun(self) -> bool:
+        """Whether there was a given mask."""
         return self._stretch is not None
 
     def follow(self, frame: Frame, given: Mask | None, cut: int | None) -> Segmented:
-        """Segment a frame, or take up the mask that an earlier run left."""
+        """Segment a frame, or reuse the mask of an earlier run."""
         run, segmenter = self._run, self._run.segmenter
         if self._begins(frame):
             return self._begin(frame, given, cut)
@@ -50,8 +50,8 @@ class WayForward:
             return run.taken_up(frame, known, self._found, cut)
         mask = segmenter.step(frame.image, given, zero_is_background=run.given.zero_is_background)
         confidence = None
-        if self._way_back and given is None:
-            mask, confidence = self._way_back.join(frame.index, mask, segmenter)
+        if self._backward and given is None:
+            mask, confidence = self._backward.join(frame.index, mask, segmenter)
         return run.segmented(frame, mask, self._found.note, cut, confidence)
 
     def _begins(self, frame: Frame) -> bool:
@@ -75,7 +75,7 @@ class WayForward:
             else:
                 mask = segmenter.step(frame.image, given, zero_is_background=run.given.zero_is_background)
             item = run.segmented(frame, mask, found.note, cut)
-        self._way_back = None
+        self._backward = None
         if not self._is_kept:
             self._prepare(stretch, frame, mask, go_back=not is_whole)
         return item
@@ -90,24 +90,24 @@ class WayForward:
             segmenter.remember(frame.image, mask)
             if first in others:
                 segmenter.remember(*others[first])
-            self._way_back = self._go_back(frame.index, end)
+            self._backward = self._go_back(frame.index, end)
         segmenter.start(frame.image, mask)
         for reference in others.values():
             segmenter.remember(*reference)
 
-    def _go_back(self, start: int, end: int) -> WayBack:
+    def _go_back(self, start: int, end: int) -> BackwardPass:
         """Segment from one mask down to another one."""
         run, segmenter = self._run, self._run.segmenter
-        way_back = WayBack(self._exits, (start, end))
+        backward = BackwardPass(self._exits, (start, end))
         for frame in self._clip_again().backward(start + 1, end):
             inner = run.given.read(frame.index, frame.image) if frame.index in run.given.objects else None
             if inner is not None:
                 inner = np.where(np.isin(inner, (*segmenter.object_ids, VOID)), inner, np.uint8(0))
             segmenter.step(frame.image, inner, zero_is_background=run.given.zero_is_background)
-            way_back.put(frame.index, segmenter)
+            backward.put(frame.index, segmenter)
             if inner is not None:  # objects that this mask is the first to state are not there before it
                 segmenter.remove(set(segmenter.object_ids) - run.given.known_before(frame.index))
-        return way_back
+        return backward
 
     def _read(self, number: int) -> tuple[NDArray[np.uint8], Mask]:
         """Read a frame with its given mask."""
@@ -117,7 +117,7 @@ class WayForward:
         return frame.image, self._run.given.read(number, frame.image)
 
     def _clip_again(self) -> Clip:
-        """The clip, opened once more: the way forward is still reading it."""
+        """Open the clip a second time, because the forward pass is still reading it."""
         if self._again is None:
             self._again = self._exits.enter_context(open_clip(self._run.info.path))
         return self._again

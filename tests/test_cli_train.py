@@ -131,7 +131,10 @@ def test_two_processes_train_as_one_does(tmp_path: Path, tiny_weights: Path) -> 
     pair = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     processes = [
         subprocess.Popen(
-            [*command, str(tmp_path / out)], env=os.environ | environment, stdout=subprocess.PIPE, text=True
+            [*command, str(tmp_path / out)],
+            env=os.environ | {"OMP_NUM_THREADS": "1"} | environment,
+            stdout=subprocess.PIPE,
+            text=True,
         )
         for out, environment in (("one", {}), ("two", pair | {"RANK": "0"}), ("two", pair | {"RANK": "1"}))
     ]

@@ -20,22 +20,22 @@ from mgseg.weights import AUTO, build_model, choose_weights, extra_entries, find
 class Network:
     """A network for inference, on one device and in one precision.
 
-    The device, the precision, the file and the hash of released weights are checked at once. The weights are loaded
+    The constructor checks the device, the precision, the file and the hash of released weights. The weights are loaded
     when `model`, `config` or `extra` is first used; their batch norms are then folded into the convolutions.
 
     Args:
         weights: a released name, a file, or "auto": the lightest released network on a CPU, the most accurate on a GPU.
-        device: "cpu", "cuda", "cuda:N", "mps", or "auto" for the first of cuda, mps and cpu that is there.
+        device: "cpu", "cuda", "cuda:N", "mps", or "auto": the first available of cuda, mps and cpu.
         precision: "float32", "bfloat16", "float16", "int8", or "auto": float16 on CUDA, else float32.
 
     Attributes:
         name: the released name, or the name of the file.
         path: the file; None for a model that was built in memory.
         device: where it runs.
-        precision: of its arithmetic, never "auto".
+        precision: numeric precision, never "auto".
 
     Raises:
-        DeviceError: no such device or precision, or a device that does not compute in int8.
+        DeviceError: unknown or missing device, unknown precision, or a device without int8.
         WeightsError: not found, or a released file of another hash; on first use: damaged or of another architecture.
     """
 
@@ -58,7 +58,7 @@ class Network:
         """Wrap a model that was built in memory, without moving it; sets it to evaluation mode.
 
         Raises:
-            InputError: int8, for which the weights must be read from a file.
+            InputError: precision is int8, which needs weights from a file.
         """
         network = cls.__new__(cls)
         found_device = find_device(str(model.mean.device))

@@ -33,9 +33,9 @@ class Outputs:
         masks: folder of indexed PNGs.
         overlay: video (.mp4, .mkv, .webm) or animation (.gif, .webp) of the clip with coloured objects.
         scores: folder with a folder for each object id, of 8-bit grey PNGs: probability times 255.
-        cut_outs: folder of PNGs of the objects on transparent ground; `CutOuts` to say how.
+        cut_outs: folder of PNGs of the objects on a transparent background; `CutOuts` sets the details.
         each_object: folder with a folder for each object id, of masks: 255 within the object, 0 elsewhere.
-        matte: video or pictures with a soft alpha channel; `Matte` to say how.
+        matte: video or pictures with a soft alpha channel; `Matte` sets the details.
         coco: COCO instances with run lengths, .json.
         coco_polygons: COCO instances with polygons, .json.
         yolo: folder of YOLO segmentation labels and pictures.
@@ -43,11 +43,11 @@ class Outputs:
         cvat: CVAT's tracks (.xml) or masks (.zip).
         boxes: table of boxes, .csv.
         object_names: names of the object ids in annotations; others are called "object N".
-        report: HTML page of what to look at: confidence and area by object, scene cuts, the worst frames.
+        report: HTML page with confidence and area of each object, scene cuts and the worst frames.
         name: of the pictures, with %05d for the frame's number, such as "shot_%05d.png"; by default that of the frame.
-        overwrite: write into folders that hold pictures, and over files.
-        resume: continue after the last whole mask of an interrupted run. Videos are made anew, from the masks that
-            are there; pictures of found frames stay.
+        overwrite: write into folders that contain pictures, and replace files.
+        resume: continue after the last complete mask of an interrupted run. Videos are written again from the
+            finished masks; pictures of finished frames are kept.
     """
 
     masks: Annotated[str | Path | None, MaskWriter] = None

@@ -30,15 +30,15 @@ class SegmentResult:
 
     Args:
         clip: as given.
-        outputs: what was written where.
+        outputs: the paths that were written.
         num_frames: frames with a mask.
-        num_found: how many of these were there already when resuming.
+        num_found: how many of these an earlier run had finished.
         object_ids: of the objects followed to the end.
         seconds: from the first frame read to the last file written, without loading weights.
-        timeline: confidence by object and frame, scene cuts, and what to look at.
-        redone: first and last frame of each run of frames that were not found.
-        problem: why this is only a part; None if it is whole.
-        warnings: what the user should know about the clip or the results, a sentence each.
+        timeline: confidence by object and frame, scene cuts, and the frames to check.
+        redone: first and last frame of each range of frames that was segmented on resume.
+        problem: why the result is only partial; None if it is complete.
+        warnings: sentences about the clip or the results for the user.
     """
 
     clip: Path
@@ -96,18 +96,18 @@ def segment_clip(
         masks: for the first frame, by frame number, or a folder; see `GivenMasks`. Later ones add objects or
             correct known ones.
         outputs: what to write.
-        network: what segments; by default `Network()`. Its weights are loaded when all else is checked.
-        span: which frames. Those before the first mask stay without, unless `span.both_ways`.
+        network: the network; by default `Network()`. Its weights are loaded after all other checks.
+        span: the frames to segment. Frames before the first mask get no mask, unless `span.both_ways`.
         options: of the segmenter.
         clean_masks: repair masks with smooth edges or specks, which are refused otherwise.
         resize_masks: scale masks of another size to the clip's, which are refused otherwise.
-        zero_is_background: 0 in a later mask says background; otherwise it says nothing, and what was predicted stays.
-        mask_from: take only this frame of a mask that is a video; otherwise each of its frames is the mask of a frame.
+        zero_is_background: treat 0 in later masks as background; otherwise the prediction is kept there.
+        mask_from: use only this frame of a mask video; otherwise frame N of it is the mask of frame N.
         on_mask: called with each frame number and its mask, uint8 (H, W).
         progress: called with the number of frames done and of all (None if unknown).
 
     Returns:
-        What was done. If the clip breaks off after some frames, the result's `problem` says so.
+        The result. If the clip ends too early, its `problem` gives the reason.
     """
     clip, outputs, span = Path(clip), outputs or Outputs(), span or Span()
     network, options = network or Network(), options or SegmenterOptions()

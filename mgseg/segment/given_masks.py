@@ -33,20 +33,20 @@ Mask = NDArray[np.uint8]
 
 
 class GivenMasks:
-    """All masks given for a clip, by frame. Files are read again when their frame comes, so memory stays small.
+    """All given masks of a clip, by frame. A file is read again at its frame, so that little memory is needed.
 
     Args:
         masks: for the first frame; by frame number (None: the first frame), one or several for each; or a folder of
             masks named like the frames. A mask is a picture, an annotation file, an array file, a shape, see
             `parse_mask`, or an (H, W) index map of uint8 or bool.
-        info: of the clip.
-        start: first frame that will be read, see `read_frames`.
-        end: first frame that will not.
+        info: properties of the clip.
+        start: first frame to read, see `read_frames`.
+        end: frame to stop before.
         clean: see `read_mask`.
         resize: see `read_mask`.
-        zero_is_background: 0 in a later mask says background, so that a mask without any object says something, too.
+        zero_is_background: treat 0 in later masks as background, so that a mask without objects is useful, too.
         names: of the objects by number; the labels of annotation files must be among them. None: any label.
-        mask_from: take only this frame of a mask that is a video.
+        mask_from: use only this frame of a mask video.
 
     Raises:
         InputError: a mask cannot be used, there is no frame for it, or two for one frame overlap.
@@ -105,7 +105,7 @@ class GivenMasks:
 
     @property
     def object_ids(self) -> tuple[int, ...]:
-        """The ids in all masks, ascending."""
+        """Ids of the objects in all masks, ascending."""
         return tuple(sorted(self._numbers.ids))
 
     @property
@@ -115,21 +115,21 @@ class GivenMasks:
 
     @property
     def palette(self) -> bytes | None:
-        """768 bytes, the colours of the masks given; None where they have none."""
+        """Colours of the given masks, 768 bytes; None if they have none."""
         return self._numbers.palette
 
     @property
     def cut_out(self) -> list[int | None]:
-        """Frames whose mask is cut out of the picture, by a box or strokes."""
+        """Frames whose mask GrabCut finds from a box or strokes."""
         return [number for number in self._parts if needs_frame(self._shapes(number))]
 
     @property
     def unused(self) -> list[int]:
-        """Frames with a mask that have not been asked for."""
+        """Frames with a mask that was not taken."""
         return sorted(number for number in self._unused if number is not None)
 
     def take(self, number: int, image: NDArray[np.uint8], is_first: bool) -> Mask | None:
-        """The mask of a frame, uint8 (H, W), or None.
+        """Return the mask of a frame, uint8 (H, W), or None.
 
         Args:
             number: of the frame.
@@ -151,7 +151,7 @@ class GivenMasks:
         return self._with_shapes(number, self._joined(number), image)
 
     def known_before(self, number: int) -> set[int]:
-        """The objects that masks of earlier frames state."""
+        """Return the objects in masks of earlier frames."""
         return {i for frame, ids in self.objects.items() if frame is not None and frame < number for i in ids}
 
     def _with_video(self, number: int, image: NDArray[np.uint8]) -> Mask | None:

@@ -8,9 +8,9 @@ class SegmenterOptions:
     """How a clip is segmented.
 
     Attributes:
-        size: shorter side that the network sees, in pixels; smaller clips are taken as they are; 0: the clip's own.
-        memory_every: every how many frames one is kept in memory.
-        memory_size: how many of those are kept at most, beside given masks and the previous frame; 0: no bound.
+        size: shorter side at which the network sees a frame, in pixels; smaller clips are not enlarged; 0: full size.
+        memory_every: keep every Nth frame in memory.
+        memory_size: number of such frames kept at most, beside given masks and the previous frame; 0: no limit.
         flip: average with the mirrored clip; twice the work.
         objects_at_once: how many objects go through the network together; bounds memory, not results. None: eight;
             on a CPU one, which for three objects takes half the memory and a thirtieth more time.

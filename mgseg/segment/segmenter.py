@@ -52,12 +52,12 @@ class Segmenter:
     """Segments one clip, or one after another: `start` begins a new one, `step` takes its next frame.
 
     Args:
-        network: what segments; by default `Network()`. Its weights are loaded here.
+        network: the network; by default `Network()`. Its weights are loaded here.
         options: see `SegmenterOptions`.
-        confidence: what predicts J; by default what the weights hold.
+        confidence: model that predicts J; by default the one in the weights file.
 
     Raises:
-        DeviceError: in `start` and `step`, when the device's memory does not suffice, or float16's range.
+        DeviceError: in `start` and `step`, if the device runs out of memory or float16 overflows.
         InputError: in `start` and `step`, for a frame or mask of another shape, type or size.
         WeightsError: here, for weights that cannot be loaded.
     """
@@ -97,8 +97,8 @@ class Segmenter:
     def confidence(self) -> dict[int, float] | None:
         """The J predicted for each object in the last frame, in [0, 1], by id; 1 where its mask was given.
 
-        None where the weights hold no confidence model (`mgseg weights calibrate` fits one). An object is left out
-        where nothing was predicted: after `recall`.
+        None if the weights contain no confidence model (`mgseg weights calibrate` adds one). Objects without a
+        prediction, as after `recall`, are left out.
         """
         if self._meter is None or self._last is None:
             return None
@@ -149,9 +149,9 @@ class Segmenter:
 
         Args:
             frame: uint8 (H, W, 3), RGB, of the clip's size.
-            mask: uint8 (H, W), where something is known of this frame: new objects, or corrections of known ones.
-                0 and 255 say nothing there; what was predicted stays.
-            zero_is_background: 0 in `mask` says background.
+            mask: uint8 (H, W), known objects of this frame: new ones, or corrections. Where it is 0 or 255, the
+                prediction is kept.
+            zero_is_background: treat 0 in `mask` as background.
 
         Returns:
             The mask, uint8 (H, W) of object ids, 0 background.
@@ -163,7 +163,7 @@ class Segmenter:
     def remember(self, frame: NDArray[np.uint8], mask: NDArray[np.uint8]) -> None:
         """Add a frame with a known mask to memory, for the frames that follow; it may be any frame of the clip.
 
-        Of the mask's objects those count that are known. The mask states the whole frame: 0 is background.
+        Objects of the mask that the clip does not have are ignored. 0 in the mask is background.
 
         Args:
             frame: as for `step`.
@@ -180,7 +180,7 @@ class Segmenter:
 
         Args:
             other: float32 (N + 1, h, w), of the same objects, at any size: `probabilities`, or `network_probabilities`.
-            weight: of the other ones, in [0, 1].
+            weight: of `other`, in [0, 1].
 
         Returns:
             The mask, uint8 (H, W).
@@ -201,7 +201,7 @@ class Segmenter:
     ) -> NDArray[np.uint8]:
         """Take the clip's next frame with a mask that an earlier run made, without segmenting it.
 
-        It is remembered as if it had been segmented, with `mask` in the place of the soft probabilities.
+        It is added to memory like a segmented frame, with `mask` instead of the soft probabilities.
 
         Args:
             frame: as for `step`.

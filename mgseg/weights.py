@@ -186,8 +186,8 @@ def save_weights(
 
     Args:
         path: the file.
-        config: of the network.
-        state_dict: of the network, without prefixes.
+        config: config of the network.
+        state_dict: state dict of the network, without prefixes.
         half: store floating-point tensors in half precision.
         extra: further entries of numbers, lists and dicts, and under "training" the state of a training.
 

@@ -40,7 +40,7 @@ class LabelledFrame:
     """A frame as an annotation file describes it.
 
     Attributes:
-        name: of the picture, as the file has it.
+        name: name of the picture, as the file has it.
         index: number of the frame in its clip; None where a format has none.
         size: (height, width).
         objects: the later lies over the earlier where they overlap.
@@ -57,7 +57,7 @@ class Clip:
     """Properties of a clip that a writer needs.
 
     Attributes:
-        name: of the file or folder.
+        name: name of the file or folder.
         size: (height, width) of its frames.
         names: name of each object id; others are called "object N".
         num_frames: None if unknown.
@@ -98,7 +98,7 @@ class AnnotationWriter(ABC):
 
         Args:
             index: its number in the clip.
-            name: of its picture, without an ending.
+            name: name of its picture, without an ending.
             mask: uint8 (H, W) of object ids, 0 background, 255 void, which counts as background.
             confidence: predicted J in [0, 1] by object id, where it is known.
         """

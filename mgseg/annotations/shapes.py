@@ -93,7 +93,7 @@ def fill(rings: Sequence[Ring], size: tuple[int, int]) -> Mask:
     """Fill polygons: bool (H, W). Where rings overlap, two cancel each other, so that holes stay holes.
 
     Args:
-        rings: of three points or more.
+        rings: rings of three points or more.
         size: (height, width).
     """
     coco = import_extra("pycocotools.mask", "pycocotools")

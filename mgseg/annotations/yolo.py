@@ -72,7 +72,7 @@ def read_yolo(path: Path, size: tuple[int, int], names: Mapping[int, str] | None
     Args:
         path: the text file.
         size: (height, width) of the picture, which the file does not hold.
-        names: of the classes; others are called "class N".
+        names: names of the classes; others are called "class N".
 
     Raises:
         InputError: a line is not a class with a polygon.

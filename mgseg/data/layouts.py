@@ -26,7 +26,7 @@ class Pair:
     """A picture and its mask.
 
     Attributes:
-        name: of the picture, unique in its dataset.
+        name: name of the picture, unique in its dataset.
         image: picture file.
         mask: index map file, or None where `segments` hold the objects.
         binary: the mask is of one object, black and white, maybe with smooth edges.

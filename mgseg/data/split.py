@@ -12,12 +12,12 @@ class VideoSequence:
     """One video of a split.
 
     Attributes:
-        name: of its folders.
+        name: name of its folders.
         frames: its pictures, in order; empty where only masks are at hand.
         masks: its annotations by frame name (the file's stem), in order.
         saved: names of the frames whose masks count: all of DAVIS's, those that YouTube-VOS's meta.json lists.
         given: names of the frames in which an object may appear first, as far as that is known without a look.
-        categories: of the objects, by id; empty where the dataset has none.
+        categories: categories of the objects, by id; empty where the dataset has none.
         promised: ids of the objects that YouTube-VOS's meta.json lists; empty where there is no such list.
     """
 

@@ -31,7 +31,7 @@ class Clips:
     """The clips by id ("0", "1", ...); each is opened when it is first asked for.
 
     Args:
-        paths: of the clips.
+        paths: paths of the clips.
         project: folder of the project, where there is one clip; None: CLIP.mgseg beside each clip.
         notify: called with a clip's id and an event, as its frames are prepared.
     """

@@ -28,7 +28,7 @@ class FrameStore:
     """Pictures of a clip's frames, by number. Every method may be called from any thread.
 
     Args:
-        info: of the clip.
+        info: properties of the clip.
         cache: folder of the previews; what is there from another run is used again if the clip is the same.
         on_progress: called with (frames prepared, whether that is all) by the preparing thread.
 

@@ -72,7 +72,7 @@ class History:
     """Changes of a project, oldest first, and how many of them are applied.
 
     Args:
-        folder: of the files, one a change.
+        folder: folder of the files, one a change.
     """
 
     def __init__(self, folder: Path) -> None:

@@ -79,7 +79,7 @@ class Project:
 
     Args:
         folder: made if need be.
-        info: of the clip.
+        info: properties of the clip.
 
     Raises:
         InputError: the folder belongs to another clip, or its project.json is damaged.

@@ -35,7 +35,7 @@ def serve(
         port: 0 for any free one.
         browser: open the page.
         network: what segments; its weights are loaded when they are first needed.
-        options: of the segmenter.
+        options: options of the segmenter.
         announce: called with the page's address once it answers.
 
     Raises:

@@ -56,7 +56,7 @@ class Worker:
 
     Args:
         network: what segments; its weights are loaded at the first job.
-        options: of the segmenter.
+        options: options of the segmenter.
         notify: called from the worker's thread with a clip's id and what happened: {"type": "mask", "frame"} or
             {"type": "run", "done", "total", "state": "running" | "done" | "stopped" | "failed"} with "made", the number
             of masks that were not kept, or "error" and "hint".

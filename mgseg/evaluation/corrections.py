@@ -65,7 +65,7 @@ def simulate_corrections(
         corrections: how many true masks are given at most beside the first.
         pick: which frames they are of.
         network: what segments; by default `Network()`.
-        options: of the segmenter.
+        options: options of the segmenter.
         progress: called with ("correct", sequences and rounds done, in all).
 
     Returns:

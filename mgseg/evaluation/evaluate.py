@@ -59,7 +59,7 @@ def evaluate_split(
     Args:
         split: from `catalog.find_split`.
         network: what segments; by default `Network()`. Its weights are loaded when all else is checked.
-        options: of the Segmenter.
+        options: options of the Segmenter.
         files: what to write; nothing by default.
         score, workers: see `evaluate_masks`.
         processes: from `distributed.join`; they share the sequences, see one folder of masks, and the first one scores.

@@ -16,8 +16,8 @@ class ClipInfo:
 
     Args:
         path: the video file or folder of pictures.
-        width: of an upright frame, pixels.
-        height: of an upright frame, pixels.
+        width: width of an upright frame, pixels.
+        height: height of an upright frame, pixels.
         num_frames: as the header promises, None if unknown.
         is_counted: whether `num_frames` is a count rather than an estimate from the duration.
         rate: mean frames a second.

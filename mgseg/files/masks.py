@@ -54,7 +54,7 @@ def read_mask(
         size: (height, width) it must have.
         clean: repair smooth edges and stray specks instead of refusing them.
         resize: scale to `size` (nearest pixel) instead of refusing another size of the same aspect.
-        pixel_aspect: of the clip; a mask may have the aspect at which the clip is shown.
+        pixel_aspect: pixel aspect of the clip; a mask may have the aspect at which the clip is shown.
         turned_by: what turns the clip's frames ("EXIF"), if anything does; for a hint.
         may_be_empty: accept a mask without any object.
 

@@ -18,7 +18,7 @@ def write_still(
 
     Args:
         clip: see `open_clip`.
-        number: of the frame, from 0.
+        number: number of the frame, from 0.
         output: the PNG.
         mask: a mask to show over the frame, or a folder of masks by frame name; None for the plain frame.
         overwrite: replace a file that is there.

@@ -39,7 +39,7 @@ class ConfidenceModel:
 
     Attributes:
         centre, scale, weight: of each of FEATURES, by name.
-        bias: of the logit.
+        bias: bias of the logit.
         empty: J predicted of an object of which nothing is found in a frame.
         fitted_on: what data it was fitted on, in words.
     """
@@ -125,8 +125,8 @@ def measure_match(mask: Tensor, key: Tensor, memory: LabelledMemory) -> Tensor:
 
     Args:
         mask: the object's share of each cell, float (h, w).
-        key: of the frame, float (Ck, h, w).
-        memory: of the object.
+        key: key of the frame, float (Ck, h, w).
+        memory: memory of the object.
 
     Returns:
         float (5,): label, given_label, neighbours, given_share, found_again as in FEATURES, without logit and sign.
@@ -163,8 +163,8 @@ def join_features(shape: Shape, given: Shape, matches: Tensor) -> Tensor:
     """Return the FEATURES of N objects, float (N, F).
 
     Args:
-        shape: of the masks.
-        given: of the masks that were given of them last.
+        shape: shape of the masks.
+        given: shapes of their last given masks.
         matches: `measure_match` of each, (N, 5).
     """
     label, given_label, neighbours, given_share, found_again = matches.unbind(1)

@@ -60,7 +60,7 @@ class JoiningConv2d(nn.Conv2d):
 
     Args:
         dim: channels of each map.
-        out_dim: of the result.
+        out_dim: number of channels of the result.
     """
 
     def __init__(self, dim: int, out_dim: int) -> None:
@@ -103,7 +103,7 @@ class Decoder(nn.Module):
 
         Args:
             readout: float (B, N, Cv, h, w).
-            terms: of the same B frames.
+            terms: frame terms of the same B frames.
 
         Returns:
             Logits of the objects' probabilities, float (B, N, 16h, 16w). The softmax over (background, object) is

@@ -29,7 +29,7 @@ class Trunk(nn.Module):
     """An ImageNet network to stride 16, split so that something can be added to the stem's convolution.
 
     Args:
-        name: of `TRUNKS`.
+        name: a name in `TRUNKS`.
         stride_in_1x1: ResNet only: the stride of a stage's first block is in its 1x1 convolution ("v1", He et
             al.) instead of its 3x3 convolution ("v1.5", torchvision).
 

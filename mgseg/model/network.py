@@ -25,7 +25,7 @@ class ModelConfig:
     """Configuration of a network, stored in every checkpoint, so that the model can be rebuilt from it.
 
     Attributes:
-        trunk: of `TRUNKS`.
+        trunk: a name in `TRUNKS`.
         stride_in_1x1: ResNet "v1" stride placement; published STM weights need False (torchvision's "v1.5").
         key_dim: key channels.
         value_dim: value channels.
@@ -164,10 +164,10 @@ class MotionGuidedSTM(nn.Module):
         """Read the memory and weigh the read-out by the prior, with which it commutes.
 
         Args:
-            query: of B frames.
+            query: query features of B frames.
             keys: (B, N, Ck, L); values: (B, N, Cv, L).
             previous: hard masks of the previous frame, 0 and 1, (B, N, H, W).
-            max_elements: of the correlation map held at a time; see `read_memory`.
+            max_elements: number of elements of the correlation map held at a time; see `read_memory`.
 
         Returns:
             (B, N, Cv, h, w).

@@ -52,8 +52,8 @@ class Bottleneck(nn.Module):
 
     Args:
         dim: channels of the input.
-        width: of the 3x3 convolution.
-        stride: of the block.
+        width: width of the 3x3 convolution.
+        stride: stride of the block.
         stride_in_1x1: whether the first convolution has it ("v1") or the second one ("v1.5").
     """
 
@@ -83,8 +83,8 @@ class InvertedResidual(nn.Module):
 
     Args:
         dim: channels of the input.
-        out_dim: of the output.
-        stride: of the block.
+        out_dim: number of channels of the output.
+        stride: stride of the block.
         expansion: how many times wider it is inside.
     """
 

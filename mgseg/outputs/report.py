@@ -31,7 +31,7 @@ class Report:
     """Path of the page, and the command that it shows for a run with a corrected mask.
 
     Args:
-        path: of the page.
+        path: path of the page.
         command: words of the command that made the results; None for one with the paths that are known.
     """
 

@@ -29,8 +29,8 @@ class Target:
         clip: what is segmented.
         palette: 768 bytes R, G, B of each object id.
         num_frames: how many frames there will be, None if unknown.
-        object_ids: of all masks that are given.
-        names: of the object ids, as annotations call them.
+        object_ids: ids of the objects in all given masks.
+        names: names of the object ids, as annotations call them.
         scale: pixels of the clip for one of the network.
         warn: called with a sentence about what had to be left out of an output.
         given: the given masks as `mgseg segment --mask` takes them.
@@ -83,7 +83,7 @@ class OutputWriter(ABC):
         in_order: whether frames must come in the clip's order, also those before the first mask. Otherwise they come
             in any order, each of them with a mask.
         needs_scores: whether `Segmented.scores` is used.
-        suffix: of the pictures in a folder.
+        suffix: suffix of the pictures in a folder.
     """
 
     is_folder: bool = True

@@ -33,7 +33,7 @@ class SegmentResult:
         outputs: the paths that were written.
         num_frames: frames with a mask.
         num_found: how many of these an earlier run had finished.
-        object_ids: of the objects followed to the end.
+        object_ids: ids of the objects followed to the end.
         seconds: from the first frame read to the last file written, without loading weights.
         timeline: confidence by object and frame, scene cuts, and the frames to check.
         redone: first and last frame of each range of frames that was segmented on resume.
@@ -98,7 +98,7 @@ def segment_clip(
         outputs: what to write.
         network: the network; by default `Network()`. Its weights are loaded after all other checks.
         span: the frames to segment. Frames before the first mask get no mask, unless `span.both_ways`.
-        options: of the segmenter.
+        options: options of the segmenter.
         clean_masks: repair masks with smooth edges or specks, which are refused otherwise.
         resize_masks: scale masks of another size to the clip's, which are refused otherwise.
         zero_is_background: treat 0 in later masks as background; otherwise the prediction is kept there.

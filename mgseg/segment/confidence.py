@@ -66,7 +66,7 @@ class ConfidenceMeter:
         """Learn the shapes of given masks.
 
         Args:
-            object_ids: of N objects.
+            object_ids: ids of N objects.
             masks: float (N, H, W), padded.
         """
         if not object_ids:
@@ -79,9 +79,9 @@ class ConfidenceMeter:
         """Measure a frame that was segmented.
 
         Args:
-            object_ids: of N objects.
+            object_ids: ids of N objects.
             prob: their probabilities, float (N, H, W), padded.
-            key: of the frame, (Ck, h, w).
+            key: key of the frame, (Ck, h, w).
             banks: their memories, which the frame was segmented from.
         """
         with torch.autocast(prob.device.type, enabled=False):

@@ -45,7 +45,7 @@ class GivenMasks:
         clean: see `read_mask`.
         resize: see `read_mask`.
         zero_is_background: treat 0 in later masks as background, so that a mask without objects is useful, too.
-        names: of the objects by number; the labels of annotation files must be among them. None: any label.
+        names: names of the objects by number; the labels of annotation files must be among them. None: any label.
         mask_from: use only this frame of a mask video.
 
     Raises:
@@ -132,7 +132,7 @@ class GivenMasks:
         """Return the mask of a frame, uint8 (H, W), or None.
 
         Args:
-            number: of the frame.
+            number: number of the frame.
             image: uint8 (H, W, 3), RGB, its picture.
             is_first: it is the first frame read.
         """

@@ -56,7 +56,7 @@ def read_labels(
     Args:
         source: the file, and perhaps which picture of it.
         frame: the frame that the user gave, if any.
-        info: of the clip.
+        info: properties of the clip.
         resize: scale what was annotated on frames of another size.
 
     Raises:

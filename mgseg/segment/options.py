@@ -32,8 +32,8 @@ class SegmenterOptions:
         """Return a hint: which settings need less memory than these with this precision.
 
         Args:
-            shorter_side: of the clip as the network saw it, in pixels.
-            precision: of the network.
+            shorter_side: shorter side of the clip as the network saw it, in pixels.
+            precision: precision of the network.
         """
         size = max(16, int(shorter_side / 2**0.5) // 16 * 16)  # memory goes with the number of pixels
         ways = [f"--size {size} uses about half the memory"]

@@ -22,8 +22,8 @@ class Found:
     """Finished masks in the folder of an interrupted run, read one after another until the first missing one.
 
     Args:
-        folder: of the masks; None finds nothing.
-        settings: of this run; masks of others are none of its own.
+        folder: folder of the masks; None finds nothing.
+        settings: settings of this run; masks with other settings are not reused.
 
     Attributes:
         note: the settings as masks carry them.
@@ -68,8 +68,8 @@ def check_settings(folder: Path, settings: Settings, stretches: list[Settings]) 
     """Raise an OutputError if no mask in the folder was made with these settings and one of these given masks.
 
     Args:
-        folder: of the masks.
-        settings: of this run, but for the given masks.
+        folder: folder of the masks.
+        settings: settings of this run, without the given masks.
         stretches: what the notes of each stretch say of the given masks.
 
     Raises:

@@ -14,7 +14,7 @@ class Scores(Mapping[int, NDArray[np.float32]]):
 
     Args:
         prob: float (1, N + 1, h, w), background first; it must not change.
-        object_ids: of the planes behind the background.
+        object_ids: ids of the planes behind the background.
         size: (height, width) of the clip.
     """
 

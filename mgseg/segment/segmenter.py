@@ -180,7 +180,7 @@ class Segmenter:
 
         Args:
             other: float32 (N + 1, h, w), of the same objects, at any size: `probabilities`, or `network_probabilities`.
-            weight: of `other`, in [0, 1].
+            weight: weight of `other`, in [0, 1].
 
         Returns:
             The mask, uint8 (H, W).

@@ -20,7 +20,7 @@ class VideoMasks:
 
     Args:
         source: the video, and the number that its object shall have; 1 by default.
-        info: of the clip.
+        info: properties of the clip.
         fit: makes a mask of the clip's size, or refuses it.
         is_whole: all of its frames are wanted, so that it must be as long as the clip.
 

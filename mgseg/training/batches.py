@@ -29,7 +29,7 @@ class StepPlan:
 
     Attributes:
         step: its number from 0.
-        progress: of the run, 0..1.
+        progress: progress of the run, 0..1.
         batch_size: over all processes.
         request: what every clip of the step looks like.
         clip_share: share of real clips.
@@ -82,8 +82,8 @@ class Drawing(Dataset[Step | MgsegError]):
     Args:
         stills: sources of still pictures.
         clips: sources of real clips; at least one of both.
-        seed: of the run.
-        processes: of which this one draws its part of each batch.
+        seed: seed of the run.
+        processes: processes of which this one draws its part of each batch.
         render: also render, on the CPU.
     """
 

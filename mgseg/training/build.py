@@ -33,15 +33,15 @@ class TrainOptions:
         stills: folders of still pictures, each one dataset or a folder of several.
         clips: datasets of clips as "NAME=FOLDER" or a folder, see `catalog.find_training_split`.
         data: folder of datasets, in which data are looked for where neither `stills` nor `clips` names any.
-        model: of `PRESETS`; None: that of the weights to start from, "resnet50" without any.
+        model: a name in `PRESETS`; None: that of the weights to start from, "resnet50" without any.
         motion_prior: False trains plain STM; `init` may have been trained either way.
         stride_in_1x1: the trunk of a network without `init` is ResNet "v1"; see ModelConfig.
         init: weights to start from: a file, a released name, "random", or None, see `start.choose_start`.
         trunk: ImageNet weights of the trunk, loaded into both encoders: a file, or "imagenet" for torchvision's.
         minutes: time for the whole run; its schedule is fitted to it.
-        seed: of everything random.
+        seed: seed of all random numbers.
         num_workers: processes that draw clips; None: see `count_workers`.
-        precision: of the forward pass.
+        precision: precision of the forward pass.
         device: see `device.find_device`.
         resume: go on from the newest checkpoint in `out`, or start if there is none.
         hold_out: sequences of the clips that are not trained on but scored at each validation.

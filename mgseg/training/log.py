@@ -29,7 +29,7 @@ class RunLog:
         """Write to `folder/log.jsonl` from now on.
 
         Args:
-            folder: of the run.
+            folder: folder of the run.
             step: steps done already; records of later ones, which a stopped run lost, are dropped.
             tensorboard: also write TensorBoard events into `folder/tensorboard`.
         """

@@ -49,7 +49,7 @@ def clip_outcome(model: MotionGuidedSTM, batch: ClipBatch, keep: float, jaccard:
 
     Args:
         model: in training mode.
-        batch: of two frames or more.
+        batch: batch of two frames or more.
         keep: share of the pixels in the cross-entropy.
         jaccard: weight of the soft Jaccard loss.
     """
@@ -81,7 +81,7 @@ class VideoPass:
     Args:
         model: in training mode.
         frame, mask: the first frame and the objects to follow; later ones are background.
-        device: of the model.
+        device: device of the model.
         keep: share of the pixels in the cross-entropy.
         jaccard: weight of the soft Jaccard loss.
     """

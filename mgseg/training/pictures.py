@@ -26,8 +26,8 @@ def draw_curve(records: Sequence[Record], path: Path) -> None:
     Each curve has its own scale: the loss from 0 to its largest value, IoU and J&F from 0 to 1.
 
     Args:
-        records: of the log.
-        path: of the PNG.
+        records: records of the log.
+        path: path of the PNG.
     """
     image = Image.new("RGB", _SIZE, "white")
     draw = ImageDraw.Draw(image)
@@ -74,8 +74,8 @@ def draw_predictions(picture: Picture, path: Path, rows: int = 4) -> None:
     """Draw the first frame with its mask, the last with its truth and with its prediction; a row a clip.
 
     Args:
-        picture: of a step; pixels that are ignored become grey.
-        path: of the PNG.
+        picture: picture of a step; pixels that are ignored become grey.
+        path: path of the PNG.
         rows: clips at most.
     """
     pictures = picture.images[:rows].detach().float().cpu().permute(0, 1, 3, 4, 2).numpy() * 255

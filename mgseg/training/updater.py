@@ -25,7 +25,7 @@ class Updater:
         model: on its device.
         config: the stage: optimiser, rates, clipping, moving average.
         processes: over which gradients are averaged.
-        precision: of the forward pass; weights and optimiser stay in float32.
+        precision: precision of the forward pass; weights and optimiser stay in float32.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class Updater:
 
         Args:
             step: number of the step, for warm-up.
-            progress: of the run, 0..1, for the cosine.
+            progress: progress of the run, 0..1, for the cosine.
 
         Returns:
             the length of the gradient before clipping.

@@ -37,11 +37,11 @@ def validate(
 
     Args:
         model: on its device; left in the mode that it was in.
-        precision: of the arithmetic.
+        precision: precision of the arithmetic.
         held_out: one sequence or more.
-        options: of the Segmenter.
+        options: options of the Segmenter.
         masks: folder of the masks, one in it for each dataset; those of the validation before are replaced.
-        processes: of the run; they share the sequences out, and all of them call this.
+        processes: processes of the run; they share the sequences out, and all of them call this.
 
     Returns:
         The scores; None on all processes but the first.

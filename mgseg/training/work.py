@@ -38,9 +38,9 @@ class ClipWork:
     """Steps over short clips (stages static and clips).
 
     Args:
-        updater: of the model.
-        drawing: of the clips.
-        plans: of the steps, in order.
+        updater: updater of the model.
+        drawing: drawing of the clips.
+        plans: plans of the steps, in order.
         num_workers: processes that draw.
     """
 
@@ -80,10 +80,10 @@ class VideoWork:
     The paper does not say when the optimiser steps: once after each round of videos, or every `step_every` frames.
 
     Args:
-        updater: of the model.
-        datasets: of videos; each video comes once in every pass over all of them, in random order.
-        plans: of the steps, in order.
-        seed: of the order.
+        updater: updater of the model.
+        datasets: datasets of videos; each video comes once in every pass over all of them, in random order.
+        plans: plans of the steps, in order.
+        seed: seed of the order.
     """
 
     def __init__(self, updater: Updater, datasets: Sequence[Videos], plans: Iterator[StepPlan], seed: int) -> None:

@@ -25,7 +25,7 @@ def prepare_for_inference(
     Args:
         model: in evaluation mode.
         device: to which it is moved.
-        dtype: of the arithmetic that it is for.
+        dtype: type in which the network computes.
         int8: let most convolutions take 8-bit integers, which changes the results a little (see `fast.int8`).
     """
     fold_batch_norm(model)

@@ -193,7 +193,7 @@ def break_16_bits(results: Path) -> str:
 
 def break_size(results: Path) -> str:
     write_masks(results / "bear", np.ones((1, 40, 61), np.uint8), ["00002"])
-    return r"00002\.png is 61x40, the ground truth 60x40"
+    return r"00002\.png is 61x40, its ground truth is 60x40"
 
 
 def break_file(results: Path) -> str:

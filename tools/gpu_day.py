@@ -1,4 +1,4 @@
-"""A training on a borrowed machine that nothing can be downloaded to, and that files reach and leave in pieces.
+"""Training on a borrowed GPU machine without a network: files are copied there and back in pieces of limited size.
 
     python tools/gpu_day.py pack OUT SOURCE... [--mib 60] [--shorter-side 480] [--quality 90]
     python tools/gpu_day.py unpack SHARDS DEST
@@ -6,10 +6,10 @@
     python tools/gpu_day.py cut FILE OUT [--mib 15] [--first 0] [--count 0]
     python tools/gpu_day.py join PIECES DEST
 
-`pack` writes datasets as tar files under a size, with their hashes in manifest.json; of a folder with lists in
-ImageSets only the sequences of train.txt. `unpack` lays out the shards that are there and names those that are not:
-they may come in several transfers. `train` runs the command for so many minutes of its own schedule, with --resume, and
-lets it save. `cut` and `join` take a file apart and put it together by hash. docs/gpu-day.md has the order of it all.
+`pack` writes datasets as tar files of limited size (shards), with their hashes in manifest.json. From a folder with
+lists in ImageSets it takes only the sequences of train.txt. `unpack` unpacks the shards that have arrived and names the
+missing ones. `train` runs the command with --resume for some minutes of its schedule, then lets it save. `cut` splits a
+file into pieces, `join` puts the pieces together, both with hashes. docs/gpu-day.md shows all steps in order.
 """
 
 import argparse
@@ -28,12 +28,12 @@ from PIL import Image
 
 MANIFEST = "manifest.json"
 MIB = 2**20
-GRACE_SECONDS = 120  # a run that was told to stop ends its step, and saves
+GRACE_SECONDS = 120  # for a stopped run to end its step and save
 FRAMES = {".jpg", ".jpeg"}
 
 
 class KitError(Exception):
-    """Something that whoever runs this can mend."""
+    """An error that the user can fix."""
 
 
 def sha256(content: bytes) -> str:
@@ -41,9 +41,9 @@ def sha256(content: bytes) -> str:
 
 
 def members(source: Path) -> Iterator[Path]:
-    """The files of a dataset, in order; of one with lists only the sequences of train.txt, and that list."""
+    """Yield the files of a dataset, in order; with lists, only train.txt and its sequences."""
     if not source.is_dir():
-        raise KitError(f"{source} is no folder to be packed")
+        raise KitError(f"{source} is not a folder")
     lists = sorted((source / "ImageSets").glob("*/train.txt"))
     if not lists:
         yield from sorted(path for path in source.rglob("*") if path.is_file())
@@ -59,7 +59,7 @@ def members(source: Path) -> Iterator[Path]:
 
 
 def content_of(path: Path, shorter_side: int, quality: int) -> bytes:
-    """The file as it is; a JPEG larger than asked for, or of a higher quality, made smaller where that saves bytes."""
+    """Return the file's content. A JPEG above the size or quality is re-encoded if that saves bytes."""
     content = path.read_bytes()
     if path.suffix.lower() not in FRAMES or not quality:
         return content
@@ -74,10 +74,10 @@ def content_of(path: Path, shorter_side: int, quality: int) -> bytes:
 def pack(out: Path, sources: list[Path], mib: int, shorter_side: int, quality: int) -> dict[str, Any]:
     """Write the shards and their manifest."""
     if (out / MANIFEST).exists():
-        raise KitError(f"{out} holds shards already: another folder, or delete them")
+        raise KitError(f"{out} already contains shards: choose another folder, or delete them")
     names = [source.resolve().name for source in sources]
     if len(set(names)) < len(names):
-        raise KitError(f"two sources have one name: {', '.join(sorted(names))}")
+        raise KitError(f"two sources have the same name: {', '.join(sorted(names))}")
     out.mkdir(parents=True, exist_ok=True)
     shards: list[dict[str, Any]] = []
     waiting: list[tuple[str, bytes]] = []
@@ -102,7 +102,7 @@ def pack(out: Path, sources: list[Path], mib: int, shorter_side: int, quality: i
             content = content_of(path, shorter_side, quality)
             needed = 2048 + len(content)  # header, padding, and a long name's own header
             if needed > room:
-                raise KitError(f"{path} alone is larger than a shard of {mib} MiB: --mib more")
+                raise KitError(f"{path} alone is larger than a shard of {mib} MiB: give a larger --mib")
             if used + needed > room:
                 close()
                 used = 0
@@ -117,13 +117,13 @@ def pack(out: Path, sources: list[Path], mib: int, shorter_side: int, quality: i
 def read_manifest(folder: Path) -> dict[str, Any]:
     path = folder / MANIFEST
     if not path.is_file():
-        raise KitError(f"{path} is not there: it travels with every transfer")
+        raise KitError(f"{path} is missing: copy it in every transfer")
     manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return manifest
 
 
 def unpack(folder: Path, dest: Path) -> list[str]:
-    """Lay out the shards that are there and were not yet; return the names of those still missing."""
+    """Unpack the shards that have arrived; return the names of the missing ones."""
     missing = []
     for shard in read_manifest(folder)["shards"]:
         path, done = folder / shard["name"], dest / ".done" / shard["sha256"]
@@ -133,7 +133,7 @@ def unpack(folder: Path, dest: Path) -> list[str]:
             missing.append(shard["name"])
             continue
         if sha256(path.read_bytes()) != shard["sha256"]:
-            raise KitError(f"{path} is damaged (its hash is not the manifest's): send it again")
+            raise KitError(f"{path} is damaged (its hash differs from the manifest): copy it again")
         dest.mkdir(parents=True, exist_ok=True)
         with tarfile.open(path) as tar:
             tar.extractall(dest, filter="data")
@@ -143,7 +143,7 @@ def unpack(folder: Path, dest: Path) -> list[str]:
 
 
 def train(minutes: float, run: Path, command: list[str]) -> bool:
-    """Run the command, resuming, for so long; whether its schedule has come to its end."""
+    """Run the command with --resume for some minutes; returns whether its schedule is finished."""
     if "--resume" not in command:
         command = [*command, "--resume"]
     process = subprocess.Popen(command)
@@ -155,7 +155,7 @@ def train(minutes: float, run: Path, command: list[str]) -> bool:
             process.wait(GRACE_SECONDS)
         except subprocess.TimeoutExpired as error:
             process.kill()
-            raise KitError(f"the run did not stop within {GRACE_SECONDS} s; its newest checkpoint stays") from error
+            raise KitError(f"the run did not stop within {GRACE_SECONDS} s; its newest checkpoint is kept") from error
         return process.returncode == 0  # it was at its end just then
     except KeyboardInterrupt:
         process.wait()
@@ -168,7 +168,7 @@ def train(minutes: float, run: Path, command: list[str]) -> bool:
 def cut(path: Path, out: Path, mib: int, first: int, count: int) -> dict[str, Any]:
     """Write a file's pieces (`count` from `first` on; 0: all) and the manifest of all of them."""
     if not path.is_file():
-        raise KitError(f"{path} is not there to be cut")
+        raise KitError(f"{path} does not exist")
     content = path.read_bytes()
     parts = [content[start : start + mib * MIB] for start in range(0, max(1, len(content)), mib * MIB)]
     pieces = [{"name": f"piece-{number:03d}", "sha256": sha256(part)} for number, part in enumerate(parts)]
@@ -181,7 +181,7 @@ def cut(path: Path, out: Path, mib: int, first: int, count: int) -> dict[str, An
 
 
 def join(folders: list[Path], dest: Path) -> Path:
-    """Put a file together from pieces that lie in one folder or several; pieces of another file are told by hash."""
+    """Join the pieces of a file from one or more folders; pieces of another file are found by their hash."""
     manifest = read_manifest(folders[0])
     found: list[bytes] = []
     for piece in manifest["pieces"]:
@@ -193,7 +193,7 @@ def join(folders: list[Path], dest: Path) -> Path:
         found.append(whole)
     content = b"".join(found)
     if sha256(content) != manifest["sha256"]:
-        raise KitError(f"the pieces make no {manifest['file']}: the manifest is damaged")
+        raise KitError(f"the joined pieces are not {manifest['file']}: the manifest is damaged")
     path = dest / str(manifest["file"])
     dest.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content)
@@ -208,7 +208,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     packing.add_argument("sources", type=Path, nargs="+")
     packing.add_argument("--mib", type=int, default=60)
     packing.add_argument("--shorter-side", type=int, default=480)
-    packing.add_argument("--quality", type=int, default=90, help="of JPEG frames; 0 leaves them as they are")
+    packing.add_argument("--quality", type=int, default=90, help="JPEG quality of frames; 0 keeps the files unchanged")
     unpacking = commands.add_parser("unpack")
     unpacking.add_argument("shards", type=Path)
     unpacking.add_argument("dest", type=Path)
@@ -223,7 +223,9 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     cutting.add_argument("--first", type=int, default=0)
     cutting.add_argument("--count", type=int, default=0, help="pieces to write; 0: all")
     joining = commands.add_parser("join")
-    joining.add_argument("pieces", type=Path, nargs="+", help="folders of pieces; the first one's manifest counts")
+    joining.add_argument(
+        "pieces", type=Path, nargs="+", help="folders of pieces; the manifest of the first one is used"
+    )
     joining.add_argument("dest", type=Path)
     return parser.parse_args(arguments)
 
@@ -238,7 +240,7 @@ def main(arguments: list[str]) -> int:
         print(f"missing: {', '.join(missing)}" if missing else "complete")
     elif asked.command == "train":
         done = train(asked.minutes, asked.run, [part for part in asked.rest if part != "--"])
-        print("done" if done else "to be continued: the same command again")
+        print("done" if done else "to be continued: repeat the same command")
     elif asked.command == "cut":
         pieces = cut(asked.file, asked.out, asked.mib, asked.first, asked.count)["pieces"]
         print(f"{len(pieces)} pieces in all")

@@ -223,6 +223,9 @@ def test_a_frame_is_saved_to_paint_on(clip, tmp_path):
     command = ["frame", str(clip.path), "5", "-o", str(place), "--mask-overlay", str(tmp_path / "masks.png")]
     assert CliRunner().invoke(app, command).exit_code == 1  # it exists
     assert CliRunner().invoke(app, [*command, "--overwrite"]).exit_code == 0
+    write_mask(tmp_path / "masks.png", clip.masks[5][::2, ::2])
+    refused = CliRunner().invoke(app, [*command, "--overwrite"])
+    assert "in mgseg segment: use --resize-mask" in refused.stderr  # `mgseg frame` has no such option
     changed = (np.asarray(Image.open(place)) != plain).any(-1)
     assert changed[clip.masks[5] > 0].mean() > 0.9
     assert not changed[clip.masks[5] == 0].any()

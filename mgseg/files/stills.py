@@ -45,7 +45,12 @@ def write_still(
         path = mask / f"{frame.name}.png" if mask.is_dir() else mask
         if not path.is_file():
             raise InputError(f"frame {number} has no mask: there is no file {path}")
-        found = read_mask(path, size=image.shape[:2], may_be_empty=True)
+        try:
+            found = read_mask(path, size=image.shape[:2], may_be_empty=True)
+        except InputError as error:
+            hint = error.hint or ""
+            is_option = "--" in hint  # of `mgseg segment`, which `mgseg frame` does not have
+            raise InputError(str(error), f"in mgseg segment: {hint}" if is_option else hint or None) from error
         image = draw_overlay(image, found.mask, found.palette or DAVIS_PALETTE)
     write_png(output, Image.fromarray(image))
     return image.shape[1], image.shape[0]

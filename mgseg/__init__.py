@@ -16,11 +16,13 @@ if TYPE_CHECKING:
     from mgseg.outputs.matte import Matte
     from mgseg.outputs.table import Outputs
     from mgseg.segment.clip import Span, segment_clip
+    from mgseg.segment.given_masks import MaskReading
     from mgseg.segment.segmenter import Segmenter, SegmenterOptions
 
 __all__ = [
     "Alpha",
     "CutOuts",
+    "MaskReading",
     "Matte",
     "MgsegError",
     "Network",
@@ -43,6 +45,7 @@ _HOMES = {
     "Outputs": "mgseg.outputs.table",
     "Segmenter": "mgseg.segment.segmenter",
     "SegmenterOptions": "mgseg.segment.segmenter",
+    "MaskReading": "mgseg.segment.given_masks",
     "Span": "mgseg.segment.clip",
     "read_mask": "mgseg.files.masks",
     "segment_clip": "mgseg.segment.clip",

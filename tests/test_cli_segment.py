@@ -24,6 +24,7 @@ from mgseg.files.masks import write_mask
 from mgseg.files.video import read_frames
 from mgseg.files.video_file import VideoFile
 from mgseg.segment.clip import Span, segment_clip
+from mgseg.segment.given_masks import MaskReading
 from mgseg.segment.mask_sources import FileSource
 
 runner = CliRunner()
@@ -81,7 +82,8 @@ def test_options_reach_the_segmenter(call: Any, place: Path, monkeypatch: pytest
     assert (options.size, options.memory_every, options.memory_size, options.flip) == (0, 3, 7, True)
     assert seen["span"] == Span(Fraction(3, 2), 120, both_ways=True)
     assert seen["network"].precision == "bfloat16"
-    assert [seen[name] for name in ("clean_masks", "resize_masks", "zero_is_background")] == [True] * 3
+    assert seen["reading"] == MaskReading(clean=True, resize=True)
+    assert seen["zero_is_background"]
     assert (outputs.masks, outputs.scores, outputs.cut_outs.path) == (None, Path("s"), Path("c"))
     assert outputs.overwrite
 

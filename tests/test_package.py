@@ -29,6 +29,7 @@ def test_the_source_archive_can_be_tested_as_it_is() -> None:
 PUBLIC = [
     "Alpha",
     "CutOuts",
+    "MaskReading",
     "Matte",
     "MgsegError",
     "Network",

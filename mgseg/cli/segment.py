@@ -302,6 +302,7 @@ def segment(
     from mgseg.outputs.report import Report
     from mgseg.outputs.table import Outputs
     from mgseg.segment.clip import Span, segment_clip
+    from mgseg.segment.given_masks import MaskReading
     from mgseg.segment.segmenter import SegmenterOptions
 
     alpha = Alpha(_parse_objects(objects), expand, feather, invert)
@@ -328,10 +329,8 @@ def segment(
             network,
             span=Span(begin or 0, stop, both_ways),
             options=SegmenterOptions(size, memory_every, memory_size, flip),
-            clean_masks=clean_mask,
-            resize_masks=resize_mask,
+            reading=MaskReading(clean_mask, resize_mask, mask_from),
             zero_is_background=zero_is_background,
-            mask_from=mask_from,
             progress=progress,
         )
     _report(result, as_json)

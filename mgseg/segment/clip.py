@@ -14,7 +14,7 @@ from mgseg.outputs.results import Results
 from mgseg.outputs.table import Outputs
 from mgseg.outputs.timeline import Timeline
 from mgseg.outputs.writer import Target
-from mgseg.segment.given_masks import GivenMasks
+from mgseg.segment.given_masks import GivenMasks, MaskReading
 from mgseg.segment.mask_sources import MaskSources
 from mgseg.segment.resume import Settings, check_settings
 from mgseg.segment.run import OnMask, Progress, Run
@@ -82,10 +82,8 @@ def segment_clip(
     *,
     span: Span | None = None,
     options: SegmenterOptions | None = None,
-    clean_masks: bool = False,
-    resize_masks: bool = False,
+    reading: MaskReading | None = None,
     zero_is_background: bool = False,
-    mask_from: int | None = None,
     on_mask: OnMask | None = None,
     progress: Progress | None = None,
 ) -> SegmentResult:
@@ -99,10 +97,8 @@ def segment_clip(
         network: the network; by default `Network()`. Its weights are loaded after all other checks.
         span: the frames to segment. Frames before the first mask get no mask, unless `span.both_ways`.
         options: options of the segmenter.
-        clean_masks: repair masks with smooth edges or specks, which are refused otherwise.
-        resize_masks: scale masks of another size to the clip's, which are refused otherwise.
+        reading: how mask files are read.
         zero_is_background: treat 0 in later masks as background; otherwise the prediction is kept there.
-        mask_from: use only this frame of a mask video; otherwise frame N of it is the mask of frame N.
         on_mask: called with each frame number and its mask, uint8 (H, W).
         progress: called with the number of frames done and of all (None if unknown).
 
@@ -121,11 +117,9 @@ def segment_clip(
             info,
             span.start,
             span.end,
-            clean=clean_masks,
-            resize=resize_masks,
+            **asdict(reading or MaskReading()),
             zero_is_background=zero_is_background,
             names=outputs.object_names,
-            mask_from=mask_from,
         )
         cut_to = _folder_of_cuts(outputs) if given.cut_out else None
         warnings = [f"{clip} is HDR: its frames are tone-mapped to BT.709, also in results"] if info.is_hdr else []

@@ -2,7 +2,7 @@
 
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -30,6 +30,21 @@ from mgseg.segment.object_numbers import ObjectNumbers
 from mgseg.segment.video_masks import VideoMasks
 
 Mask = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class MaskReading:
+    """How mask files are read.
+
+    Attributes:
+        clean: repair masks with smooth edges or specks, which are refused otherwise.
+        resize: scale masks of another size to the clip's, which are refused otherwise.
+        mask_from: use only this frame of a mask video; otherwise frame N of it is the mask of frame N.
+    """
+
+    clean: bool = False
+    resize: bool = False
+    mask_from: int | None = None
 
 
 class GivenMasks:

@@ -102,9 +102,10 @@ class Exporter:
     def _run(self, clip_id: str, clip: OpenClip, results: Results, report: dict[str, Any]) -> None:
         done = 0
         try:
+            confidence = clip.project.confidence()  # read once: it looks at the files of all frames
             with results:
                 for frame in read_frames(clip.info.path):
-                    results.write(_with_mask(clip, frame))
+                    results.write(_with_mask(clip, frame, confidence.get(frame.index)))
                     done += 1
                     if done % 8 == 1:
                         self._notify(clip_id, report | {"state": "running", "done": done})
@@ -116,8 +117,8 @@ class Exporter:
             self._busy.release()
 
 
-def _with_mask(clip: OpenClip, frame: Frame) -> Segmented:
+def _with_mask(clip: OpenClip, frame: Frame, confidence: dict[int, float] | None) -> Segmented:
     """A frame with its mask, and with hard scores for outputs that want them: a painted mask has no soft ones."""
     mask = clip.project.mask(frame.index)
     scores = {number: (mask == number).astype(np.float32) for number in _names(clip)}
-    return Segmented(frame, mask, scores, confidence=clip.project.confidence().get(frame.index))
+    return Segmented(frame, mask, scores, confidence=confidence)

@@ -26,6 +26,7 @@ from mgseg.files.video_file import VideoFile
 from mgseg.segment.clip import Span, segment_clip
 from mgseg.segment.given_masks import MaskReading
 from mgseg.segment.mask_sources import FileSource
+from mgseg.segment.options import SegmenterOptions
 
 runner = CliRunner()
 
@@ -74,12 +75,13 @@ def test_options_reach_the_segmenter(call: Any, place: Path, monkeypatch: pytest
     monkeypatch.setattr(mgseg.segment.clip, "segment_clip", segment_clip)
     call(
         *("--mask", "first.png", "--mask", "5=b.png", "--size", 0, "--memory-every", 3, "--memory-size", 7, "--flip"),
+        *("--scales", "1,1.5", "--reference-weight", 4),
         *("--precision", "bfloat16", "--start", "0:00:01.5", "--end", "120", "--both-ways", "--clean-mask"),
         *("--resize-mask", "--zero-is-background", "--no-masks", "--scores", "s", "--cut-outs", "c", "--overwrite"),
     )
     options, outputs = seen["options"], seen["outputs"]
     assert seen["masks"] == {None: [FileSource(Path("first.png"))], 5: [FileSource(Path("b.png"))]}
-    assert (options.size, options.memory_every, options.memory_size, options.flip) == (0, 3, 7, True)
+    assert options == SegmenterOptions(0, 3, 7, True, (1.0, 1.5), 4.0)
     assert seen["span"] == Span(Fraction(3, 2), 120, both_ways=True)
     assert seen["network"].precision == "bfloat16"
     assert seen["reading"] == MaskReading(clean=True, resize=True)
@@ -150,6 +152,8 @@ def test_positions_are_frames_or_times(text: str, expected: int | Fraction) -> N
         ["--mask", "first.png", "--no-masks"],
         ["--mask", "first.png", "--size", "-1"],
         ["--mask", "first.png", "--precision", "float8"],
+        ["--mask", "first.png", "--scales", "1,9"],
+        ["--mask", "first.png", "--scales", "1;2"],
         ["--mask", "first.png", "--colour", "red"],
         ["--mask", "first.png", "--hard"],
         ["--mask", "first.png", "--matte-only"],

@@ -53,7 +53,11 @@ def make_segmenter(prepared: MotionGuidedSTM, watch: Watch) -> MakeSegmenter:
 
 
 @pytest.mark.parametrize("precision", ["float32", "float16", "bfloat16"])
-@pytest.mark.parametrize("options", [{}, {"size": 48}, {"flip": True}, {"objects_at_once": 2}], ids=str)
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"size": 48}, {"flip": True}, {"objects_at_once": 2}, {"scales": (1, 1.25), "reference_weight": 3}],
+    ids=str,
+)
 def test_a_frame_waits_for_the_device_once(
     options: dict[str, int], precision: str, make_segmenter: MakeSegmenter, watch: Watch
 ) -> None:
@@ -71,7 +75,7 @@ def test_autocast_computes_in_half_precision_there(make_segmenter: MakeSegmenter
     segmenter.start(FRAME, MASK)
     segmenter.step(FRAME)
     segmenter.step(FRAME)
-    keys, values = segmenter._objects[0].bank.read_views()
+    keys, values = segmenter._objects[0].banks[0].read_views()
     assert {keys.dtype, values.dtype} == {torch.float16}
 
 

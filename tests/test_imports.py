@@ -77,9 +77,10 @@ MAY_IMPORT: dict[str, tuple[set[str], set[str]]] = {
     "segment/forward_pass": (SEGMENT, TENSORS),
     "segment/backward_pass": ({"segment.segmenter"}, {"numpy"}),
     "segment/confidence": ({"errors", "model", "network"}, {"torch"}),
+    "segment/views": ({"model", "segment.scaling"}, {"torch"}),
     "segment/segmenter": (
         {"device", "errors", "files.masks", "model", "network"}
-        | {"segment.confidence", "segment.options", "segment.scaling", "segment.scores"},
+        | {"segment.confidence", "segment.options", "segment.scaling", "segment.scores", "segment.views"},
         TENSORS,
     ),
     "segment/given_masks": (CLIPS | {"segment"}, {"numpy"}),

@@ -2,6 +2,7 @@
 
 import json
 import zipfile
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -102,8 +103,12 @@ def test_results_of_another_run_are_neither_mixed_with_nor_replaced_unasked(davi
     other = SegmenterOptions(size=48, memory_every=2)
     with pytest.raises(OutputError, match="with other size"):
         run(davis, tiny_network, options=other, files=Files(masks=out, resume=True))
-    report = run(davis, tiny_network, options=other, files=Files(masks=out, overwrite=True))
-    assert report.settings["masks"]["size"] == 48
+    scaled = replace(OPTIONS, scales=(1.0, 1.5))
+    report = run(davis, tiny_network, options=scaled, files=Files(masks=out, overwrite=True))
+    assert report.settings["masks"]["scales"] == [1.0, 1.5]
+    with pytest.raises(OutputError, match="with other scales"):
+        run(davis, tiny_network, files=Files(masks=out, resume=True))
+    run(davis, tiny_network, options=scaled, files=Files(masks=out, resume=True))
 
 
 def test_an_error_leaves_no_half_sequence(davis, tiny_network, tmp_path):

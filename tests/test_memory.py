@@ -21,6 +21,17 @@ def test_read_in_chunks_equals_attention_over_the_whole_map(max_elements):
     torch.testing.assert_close(read_memory(query, keys, values, max_elements), expected, rtol=0, atol=1e-12)
 
 
+@pytest.mark.parametrize("needs_graph", [False, True])
+def test_a_bias_of_log_2_counts_a_position_twice(needs_graph):
+    generator = torch.Generator().manual_seed(0)
+    query = torch.randn(1, 8, 3, 4, generator=generator, requires_grad=needs_graph)
+    keys, values = (torch.randn(1, 2, dim, 20, generator=generator) for dim in (8, 5))
+    bias = torch.zeros(1, 1, 20)
+    bias[..., 5:10] = math.log(2)
+    twice = [torch.cat((x, x[..., 5:10]), dim=-1) for x in (keys, values)]
+    torch.testing.assert_close(read_memory(query, keys, values, 50, bias), read_memory(query, *twice))
+
+
 def test_weights_too_small_to_count_are_zero_and_the_rest_is_as_it_was():
     torch.manual_seed(0)
     query, keys, values = torch.randn(1, 8, 9, 5) * 6, torch.randn(1, 1, 8, 135) * 6, torch.rand(1, 1, 7, 135)

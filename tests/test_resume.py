@@ -116,9 +116,11 @@ def test_masks_of_other_settings_are_refused_with_what_differs(run: Run, tmp_pat
     again = Outputs(tmp_path / "m", resume=True)
     with pytest.raises(OutputError, match=r"memory_every was 2, now 5; memory_size was 2, now 10$"):
         run(again, options=SegmenterOptions())
+    with pytest.raises(OutputError, match=r"scales was not set, now \[1.0, 1.5\]$"):
+        run(again, options=SegmenterOptions(memory_every=2, memory_size=2, scales=(1.0, 1.5)))
     with pytest.raises(OutputError, match="given masks was"):
         run(again, masks=(clip.masks[0] > 0).astype(np.uint8))
-    with pytest.raises(OutputError, match="scores was not written, now 8-bit PNG"):
+    with pytest.raises(OutputError, match="scores was not set, now 8-bit PNG"):
         run(Outputs(tmp_path / "m", scores=tmp_path / "s", resume=True))
     assert content(tmp_path / "m") == before
     (tmp_path / "other").mkdir()

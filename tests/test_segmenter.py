@@ -151,6 +151,25 @@ def test_probabilities_sum_to_one_at_the_clip_s_size(model):
     assert (result == prob.argmax(0)).mean() > 0.999
 
 
+def test_the_mean_of_one_scale_twice_is_that_scale(model, frames):
+    first = mask_of(1, 2)
+    for once, twice in zip(run(model, frames, first), run(model, frames, first, scales=(1.0, 1.0)), strict=True):
+        assert (once == twice).all()
+
+
+def test_a_scale_that_enlarges_keeps_the_clip_s_size_and_takes_new_and_remembered_masks(model, frames):
+    segmenter = segmenter_of(model, scales=(1.5, 1.0), flip=True, reference_weight=2.0)
+    segmenter.start(frames[0], mask_of(1))
+    segmenter.remember(frames[5], mask_of(1))
+    later = mask_of(0, 2)
+    assert segmenter.step(frames[1], later).shape == later.shape
+    assert segmenter.object_ids == (1, 2)
+    segmenter.recall(frames[2], mask_of(1, 2))
+    segmenter.step(frames[3])
+    assert segmenter.probabilities.shape == (3, *later.shape)
+    np.testing.assert_allclose(segmenter.probabilities.sum(0), 1, atol=1e-5)
+
+
 def test_flip_makes_the_result_symmetric(model, frames):
     mirrored = [f[:, ::-1] for f in frames]
     first = mask_of(1, 2)
@@ -161,7 +180,13 @@ def test_flip_makes_the_result_symmetric(model, frames):
     assert any((a != b).any() for a, b in zip(straight, run(model, frames, first), strict=True))
 
 
-@pytest.mark.parametrize("options", [{"size": 32}, {"memory_every": 1}, {"memory_size": 1}, {"precision": "bfloat16"}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        *({"size": 32}, {"memory_every": 1}, {"memory_size": 1}, {"precision": "bfloat16"}),
+        *({"scales": (1.0, 1.25)}, {"scales": (0.75,)}, {"reference_weight": 4.0}),
+    ],
+)
 def test_every_option_changes_the_probabilities(model, frames, options):
     def probabilities(**kwargs):
         segmenter = segmenter_of(model, **{"memory_every": 2, **kwargs})
@@ -217,7 +242,13 @@ def test_a_first_mask_without_objects_is_refused(model, frames):
         segmenter_of(model).start(frames[0], np.full((48, 64), 255, np.uint8))
 
 
-@pytest.mark.parametrize("wrong", [{"size": -1}, {"memory_every": 0}, {"objects_at_once": 0}, {"memory_size": -2}])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        *({"size": -1}, {"memory_every": 0}, {"objects_at_once": 0}, {"memory_size": -2}),
+        *({"scales": ()}, {"scales": (1.0, 0.1)}, {"scales": (float("nan"),)}, {"reference_weight": 0.0}),
+    ],
+)
 def test_options_out_of_range_are_refused(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
         SegmenterOptions(**wrong)

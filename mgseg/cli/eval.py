@@ -17,11 +17,14 @@ from mgseg.cli.options import (
     MemoryEvery,
     MemorySize,
     Precision,
+    ReferenceWeight,
+    Scales,
     Size,
     Threads,
     Weights,
     find_network,
     option,
+    segmenter_options,
 )
 
 if TYPE_CHECKING:
@@ -134,6 +137,8 @@ def evaluate(
     memory_every: MemoryEvery = 5,
     memory_size: MemorySize = 10,
     flip: Flip = False,
+    scales: Scales = "1",
+    reference_weight: ReferenceWeight = 1.0,
 ) -> None:
     """Segment a dataset and score the masks, or score existing masks.
 
@@ -158,13 +163,11 @@ def evaluate(
     from mgseg.data.video_layouts import read_list
     from mgseg.evaluation.evaluate import Files, evaluate_masks, evaluate_split
 
+    options = segmenter_options(size, memory_every, memory_size, flip, scales, reference_weight)
     found = find_split(dataset, split or default_split(dataset), data)
     if names := [*(sequence or []), *(read_list(sequence_list) if sequence_list else [])]:
         found = found.only(names)
     if corrections:
-        from mgseg.segment.options import SegmenterOptions
-
-        options = SegmenterOptions(size, memory_every, memory_size, flip)
         _correct(found, corrections, pick, find_network(weights, device, precision), options, as_json)
         return
     label = f"{found.dataset}_{found.name}"
@@ -177,10 +180,8 @@ def evaluate(
         else:
             from mgseg.distributed import join
             from mgseg.network import Network
-            from mgseg.segment.options import SegmenterOptions
 
             files = Files(masks=masks, resume=resume, overwrite=overwrite, archive=archive, page=page)
-            options = SegmenterOptions(size, memory_every, memory_size, flip)
             with join(device) as processes:
                 network = Network(weights, processes.device, precision.value)
                 report = evaluate_split(

@@ -73,8 +73,10 @@ def _conditions(report: "Report") -> list[str]:
     weights = run["weights"]
     what = f"{weights['name']} (sha256 {weights['sha256'][:12]})" if weights else "a model in memory"
     memory = f"every {run['memory_every']}, at most {run['memory_size'] or 'all'}"
-    flip = ", flip" if run["flip"] else ""
-    lines.append(f"weights: {what}; size {run['size']}, {run['precision']}, memory {memory}{flip}")
+    more = ", flip" if run["flip"] else ""
+    more += f", scales {', '.join(map(str, run['scales']))}" if "scales" in run else ""
+    more += f", reference weight {run['reference_weight']:g}" if "reference_weight" in run else ""
+    lines.append(f"weights: {what}; size {run['size']}, {run['precision']}, memory {memory}{more}")
     if speed := run.get("speed"):
         rates = f"{speed['network_fps']:.2f} frames/s in the network, {speed['fps']:.2f} over all"
         lines.append(f"speed: {rates}, on {run['device']}" + (f" x {speed['processes']}" * (speed["processes"] > 1)))

@@ -10,6 +10,7 @@ from mgseg.cli.threads import use_threads
 
 if TYPE_CHECKING:
     from mgseg.network import Network
+    from mgseg.segment.options import SegmenterOptions
 
 _NETWORK = "Network"
 
@@ -81,6 +82,38 @@ MemorySize = Annotated[
 Flip = Annotated[
     bool, option("--flip", panel=_NETWORK, text="Average with the mirrored clip: slightly better, twice the time.")
 ]
+Scales = Annotated[
+    str,
+    option(
+        "--scales",
+        panel=_NETWORK,
+        text="Average the results at several sizes, as multiples of --size: 1,1.25. Each one takes its own time.",
+    ),
+]
+ReferenceWeight = Annotated[
+    float,
+    option(
+        "--reference-weight",
+        panel=_NETWORK,
+        text="Factor on the weight that frames with a given mask have when the network reads its memory.",
+        min=0.001,
+        max=1000.0,
+    ),
+]
+
+
+def segmenter_options(
+    size: int, memory_every: int, memory_size: int, flip: bool, scales: str, reference_weight: float
+) -> "SegmenterOptions":
+    """Return the options of the Segmenter from those of the command line."""
+    from mgseg.segment.options import SegmenterOptions
+
+    try:
+        numbers = tuple(float(part) for part in scales.split(","))
+        return SegmenterOptions(size, memory_every, memory_size, flip, numbers, reference_weight)
+    except ValueError as error:
+        what = f"expected numbers from 0.25 to 4, separated by commas, such as 1,1.25; found {scales!r}"
+        raise typer.BadParameter(what, param_hint="--scales") from error
 
 
 def find_network(weights: str, device: str, precision: Precision) -> "Network":

@@ -18,11 +18,14 @@ from mgseg.cli.options import (
     MemoryEvery,
     MemorySize,
     Precision,
+    ReferenceWeight,
+    Scales,
     Size,
     Threads,
     Weights,
     find_network,
     option,
+    segmenter_options,
 )
 
 if TYPE_CHECKING:
@@ -263,6 +266,8 @@ def segment(
     memory_every: MemoryEvery = 5,
     memory_size: MemorySize = 10,
     flip: Flip = False,
+    scales: Scales = "1",
+    reference_weight: ReferenceWeight = 1.0,
 ) -> None:
     """Follow the objects of a mask through a clip.
 
@@ -290,6 +295,7 @@ def segment(
         raise typer.BadParameter(
             "these options need --matte or --cut-outs", param_hint="--objects, --expand, --feather, --invert"
         )
+    network_options = segmenter_options(size, memory_every, memory_size, flip, scales, reference_weight)
     labels = parse_names(names)
     begin, stop = _parse_position(start), _parse_position(end)
     from mgseg.files.names import find_path, masks_folder
@@ -303,7 +309,6 @@ def segment(
     from mgseg.outputs.table import Outputs
     from mgseg.segment.clip import Span, segment_clip
     from mgseg.segment.given_masks import MaskReading
-    from mgseg.segment.segmenter import SegmenterOptions
 
     alpha = Alpha(_parse_objects(objects), expand, feather, invert)
     folder = None if no_masks else output or masks_folder(clip)
@@ -328,7 +333,7 @@ def segment(
             ),
             network,
             span=Span(begin or 0, stop, both_ways),
-            options=SegmenterOptions(size, memory_every, memory_size, flip),
+            options=network_options,
             reading=MaskReading(clean_mask, resize_mask, mask_from),
             zero_is_background=zero_is_background,
             progress=progress,

@@ -100,7 +100,7 @@ def _record(split: Split, network: Network, options: SegmenterOptions, processes
         "dataset": split.dataset,
         "split": split.name,
         "weights": {"name": path.name, "sha256": network.sha256} if path else None,
-        **{name: value for name, value in asdict(options).items() if name != "objects_at_once"},
+        **options.settings,
         "precision": network.precision,
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         "processes": processes,
@@ -119,7 +119,7 @@ def _prepare(
     done = {name for name in split.names if (output / name).is_dir()}
     if done and resume:
         before = read_run(output) or {}
-        if other := [name for name in record if name not in INCIDENTAL and before.get(name) != record[name]]:
+        if other := [n for n in {**record, **before} if n not in INCIDENTAL and before.get(n) != record.get(n)]:
             message = f"{output} contains the results of a run with other {', '.join(other)}"
             raise OutputError(message, "use the same settings, or choose another folder with --output")
         record["speed"] = before.get("speed")

@@ -16,7 +16,13 @@ CHUNK_ELEMENTS = 4 * 2**20  # of the correlation map held at a time; 16 MB in fl
 NEGLIGIBLE = 1e-16
 
 
-def read_memory(query_key: Tensor, keys: Tensor, values: Tensor, max_elements: int = CHUNK_ELEMENTS) -> Tensor:
+def read_memory(
+    query_key: Tensor,
+    keys: Tensor,
+    values: Tensor,
+    max_elements: int = CHUNK_ELEMENTS,
+    bias: Tensor | None = None,
+) -> Tensor:
     """Read the memory at every query position: softmax(k . q / sqrt(Ck)) over the memory, times the values.
 
     The query positions go through in chunks, so that the L x (h * w) map is never stored whole.
@@ -26,6 +32,7 @@ def read_memory(query_key: Tensor, keys: Tensor, values: Tensor, max_elements: i
         keys: (B, N, Ck, L), of each object.
         values: (B, N, Cv, L).
         max_elements: how many numbers of the map may be held at a time.
+        bias: added to the logits of each memory position, broadcast to (B, N, L); None adds nothing, as in STM.
 
     Returns:
         The read-out (B, N, Cv, h, w).
@@ -41,18 +48,21 @@ def read_memory(query_key: Tensor, keys: Tensor, values: Tensor, max_elements: i
         scratch = query.new_empty(max(max_elements, batch * num_objects * length))
     parts = []
     for piece in query.split(chunk, dim=2):
-        weights = _weights(piece, keys, scratch)
+        weights = _weights(piece, keys, scratch, bias)
         parts.append(_weigh(values, weights) if on_cpu else torch.matmul(values, weights.transpose(-1, -2)))
     return torch.cat(parts, dim=-1).unflatten(-1, (height, width))
 
 
-def _weights(piece: Tensor, keys: Tensor, scratch: Tensor | None) -> Tensor:
+def _weights(piece: Tensor, keys: Tensor, scratch: Tensor | None, bias: Tensor | None) -> Tensor:
     """Return the softmax over the memory for some query positions, (B, N, chunk, L), in `scratch` where it is given."""
     if scratch is None:
-        return torch.matmul(piece, keys).softmax(dim=-1)
+        logits = torch.matmul(piece, keys)
+        return (logits if bias is None else logits + bias.unsqueeze(-2)).softmax(dim=-1)
     shape = (*keys.shape[:2], piece.shape[2], keys.shape[3])
     weights = scratch[: math.prod(shape)].view(shape)
     torch.matmul(piece, keys, out=weights)
+    if bias is not None:
+        weights += bias.unsqueeze(-2)
     return torch.softmax(weights, dim=-1, out=weights)
 
 
@@ -163,8 +173,11 @@ class MemoryBank:
         keys, labels = self._keys[0, :, :used].flatten(1), self._labels[:used]
         size = labels.shape[1]
         start = self._slots[self.given[-1]] * size
-        given = self._given[:used].expand(-1, size).flatten()
-        return LabelledMemory(keys, labels.flatten(), given, slice(start, start + size))
+        return LabelledMemory(keys, labels.flatten(), self.given_positions(), slice(start, start + size))
+
+    def given_positions(self) -> Tensor:
+        """Return which positions (L,) are of frames with a given mask: 1 there, else 0."""
+        return self._given[: len(self._slots)].expand(-1, self._labels.shape[1]).flatten()
 
     def detach(self) -> None:
         """Detach the stored frames from their graph, so that in training no gradient flows back through them."""

@@ -5,7 +5,7 @@ h x w = H / 16 x W / 16, L = T * h * w memory positions, Ck key, Cv value, D dec
 Source: the paper (motion prior), STM (everything else).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -160,6 +160,7 @@ class MotionGuidedSTM(nn.Module):
         values: Tensor,
         previous: Tensor,
         max_elements: int = CHUNK_ELEMENTS,
+        bias: Tensor | None = None,
     ) -> Tensor:
         """Read the memory and weigh the read-out by the prior, with which it commutes.
 
@@ -168,11 +169,12 @@ class MotionGuidedSTM(nn.Module):
             keys: (B, N, Ck, L); values: (B, N, Cv, L).
             previous: hard masks of the previous frame, 0 and 1, (B, N, H, W).
             max_elements: number of elements of the correlation map held at a time; see `read_memory`.
+            bias: added to the logits of the memory positions, broadcast to (B, N, L); see `read_memory`.
 
         Returns:
             (B, N, Cv, h, w).
         """
-        readout = read_memory(query.key, keys, values, max_elements)
+        readout = read_memory(query.key, keys, values, max_elements, bias)
         if self.motion_prior is None:
             return readout
         return readout * self.motion_prior(query.prior, previous)
@@ -205,10 +207,15 @@ class Padding(NamedTuple):
     bottom: int
 
 
+def padding_of(size: Sequence[int]) -> Padding:
+    """Return the padding of (H, W) to multiples of 16: half (rounded down) before and the rest after, as in STM."""
+    extra_h, extra_w = (-side % STRIDE for side in size)
+    return Padding(extra_w // 2, extra_w - extra_w // 2, extra_h // 2, extra_h - extra_h // 2)
+
+
 def pad_to_stride(x: Tensor) -> tuple[Tensor, Padding]:
-    """Zero-pad (..., H, W) to multiples of 16, half (rounded down) before and the rest after, as STM does."""
-    extra_h, extra_w = (-size % STRIDE for size in x.shape[-2:])
-    padding = Padding(extra_w // 2, extra_w - extra_w // 2, extra_h // 2, extra_h - extra_h // 2)
+    """Zero-pad (..., H, W) to multiples of 16; see `padding_of`."""
+    padding = padding_of(x.shape[-2:])
     return F.pad(x, padding), padding
 
 

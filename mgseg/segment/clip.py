@@ -186,5 +186,5 @@ def _settings(
         "weights": network.sha256[:16],
         "precision": network.precision,
         **results.settings,
-        **{name: value for name, value in asdict(options).items() if name != "objects_at_once"},
+        **options.settings,
     }

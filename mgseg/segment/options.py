@@ -1,6 +1,7 @@
 """Options of the Segmenter."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -12,6 +13,9 @@ class SegmenterOptions:
         memory_every: keep every Nth frame in memory.
         memory_size: number of such frames kept at most, beside given masks and the previous frame; 0: no limit.
         flip: average with the mirrored clip; twice the work.
+        scales: sizes at which the network sees the clip, as multiples of `size`; their probabilities are averaged
+            (multi-scale testing). Confidence is predicted at the first one.
+        reference_weight: factor on the weight that frames with a given mask have in a read of the memory; 1 is STM.
         objects_at_once: how many objects go through the network together; bounds memory, not results. None: eight;
             on a CPU one, which for three objects takes half the memory and a thirtieth more time.
     """
@@ -20,6 +24,8 @@ class SegmenterOptions:
     memory_every: int = 5
     memory_size: int = 10
     flip: bool = False
+    scales: tuple[float, ...] = (1.0,)
+    reference_weight: float = 1.0
     objects_at_once: int | None = None
 
     def __post_init__(self) -> None:
@@ -27,6 +33,21 @@ class SegmenterOptions:
             raise ValueError("size and memory_size must be 0 or more")
         if self.memory_every < 1 or (self.objects_at_once is not None and self.objects_at_once < 1):
             raise ValueError("memory_every and objects_at_once must be 1 or more")
+        if not self.scales or not all(0.25 <= scale <= 4 for scale in self.scales):
+            raise ValueError(f"scales must be from 0.25 to 4, found {self.scales}")
+        if not 0 < self.reference_weight <= 1e6:
+            raise ValueError(f"reference_weight must be above 0 and at most 1000000, found {self.reference_weight}")
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """All that decides what the masks are, in plain values, for their record; `scales` and `reference_weight` only
+        where they are not the default, so that older records still match.
+        """
+        values = {name: value for name, value in asdict(self).items() if name != "objects_at_once"}
+        for name in ("scales", "reference_weight"):
+            if values[name] == getattr(SegmenterOptions, name):
+                del values[name]
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
     def with_less_memory(self, shorter_side: int, precision: str) -> str:
         """Return a hint: which settings need less memory than these with this precision.
@@ -43,4 +64,6 @@ class SegmenterOptions:
             ways.append("--precision float16")
         if self.flip:
             ways.append("leaving out --flip")
+        if self.scales != (1.0,):
+            ways.append("leaving out --scales")
         return "; these use less too: ".join([ways[0], ", ".join(ways[1:])]) if ways[1:] else ways[0]

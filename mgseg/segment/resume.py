@@ -108,7 +108,7 @@ def _differences(note: str, settings: Settings) -> str:
     theirs = _settings_of(note)
     if theirs is None:
         return "its masks do not record the settings of their run"
-    absent = "not written"  # only the keys of outputs may be absent
+    absent = "not set"  # of outputs and options that are left out
     pairs = {key: (theirs.get(key, absent), settings.get(key, absent)) for key in (*settings, *theirs)}
     differing = [f"{key} was {then}, now {now}" for key, (then, now) in pairs.items() if then != now]
     return "its masks were made with other settings: " + ("; ".join(differing) or "by another version")

@@ -1,7 +1,6 @@
 """`Segmenter`: takes the frames of a clip one by one and returns their masks. It reads and writes no files.
 
-Shapes: V views (1, or 2 with flip), N objects, H x W the clip, h x w the network's input (padded to multiples of
-16; h' x w' before padding).
+Shapes: N objects, H x W the clip, h x w the clip as the network sees it. See `mgseg.segment.views` for more.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -18,15 +17,14 @@ from mgseg.device import SpareThreads, denormals_as_zero, is_out_of_memory
 from mgseg.errors import DeviceError, InputError
 from mgseg.files.masks import VOID, as_index_map, object_ids
 from mgseg.model.confidence import ConfidenceModel
-from mgseg.model.decoder import joint_probabilities
 from mgseg.model.memory import CHUNK_ELEMENTS, MemoryBank
-from mgseg.model.motion_prior import STRIDE
-from mgseg.model.network import other_objects, pad_to_stride, unpad
+from mgseg.model.network import pad_to_stride, unpad
 from mgseg.network import Network
 from mgseg.segment.confidence import ConfidenceMeter, Measured, confidence_model
 from mgseg.segment.options import SegmenterOptions as SegmenterOptions  # its public place
 from mgseg.segment.scaling import arg_max, network_size, resize
 from mgseg.segment.scores import Scores
+from mgseg.segment.views import View
 
 T = TypeVar("T")
 _NOT_FINITE = 255  # no slot: there are 254 at most
@@ -35,7 +33,7 @@ _NOT_FINITE = 255  # no slot: there are 254 at most
 @dataclass
 class _Object:
     object_id: int
-    bank: MemoryBank
+    banks: tuple[MemoryBank, ...]  # one for each view
 
 
 @dataclass
@@ -43,8 +41,8 @@ class _Frame:
     """The newest frame, not yet in memory: it goes there when the next one comes."""
 
     number: int
-    image: Tensor  # (V, 3, h, w), padded
-    prob: Tensor  # (1, N + 1, h', w') without the padding, background first
+    images: tuple[Tensor, ...]  # as each view sees it
+    prob: Tensor  # (1, N + 1, h, w), background first
     given: frozenset[int]  # ids whose mask was given on it
 
 
@@ -78,6 +76,7 @@ class Segmenter:
         self._objects: list[_Object] = []
         self._last: _Frame | None = None
         self._clip_size: tuple[int, int] | None = None  # (H, W)
+        self._views: tuple[View, ...] = ()
         self._confidence_model = confidence or confidence_model(self.network)
         self._meter: ConfidenceMeter | None = None
 
@@ -139,6 +138,7 @@ class Segmenter:
         if not object_ids(mask):
             raise InputError("the first mask has no object", "pixels with values 1 to 254 are objects")
         self._objects, self._last, self._clip_size = [], None, size
+        self._views = self._make_views()
         self._meter = ConfidenceMeter(self._confidence_model) if self._confidence_model else None
         return self._attempt(lambda: self._step(frame, mask, zero_is_background=True))
 
@@ -223,10 +223,9 @@ class Segmenter:
     def _step(
         self, frame: NDArray[np.uint8], mask: NDArray[np.uint8] | None, zero_is_background: bool
     ) -> NDArray[np.uint8]:
-        image, padding = pad_to_stride(self._to_network(frame))
+        images = self._see(frame)
         self._memorise_last()
-        prob = unpad(self._predict(image), padding)
-        self._last = _Frame(self._next_number, self._views(image), prob, frozenset())
+        self._last = _Frame(self._next_number, images, self._predict(images), frozenset())
         if mask is None:
             return self._index_to_ids()
         result = self._take_mask(mask, zero_is_background)
@@ -237,25 +236,20 @@ class Segmenter:
         ids = [i for i in self.object_ids if i in object_ids(mask)]
         if not ids:
             return
-        image = self._views(pad_to_stride(self._to_network(frame))[0])
         given = torch.from_numpy(mask).to(self.device)
         planes = torch.stack([given == i for i in ids]).unsqueeze(0).float()
-        masks = self._views(pad_to_stride(resize(planes, self._network_size))[0])
-        labels = F.avg_pool2d(masks[0], STRIDE) if self._meter else [None] * len(ids)
-        others, stem = other_objects(masks), self.model.memory_stem(image)
-        banks = {tracked.object_id: tracked.bank for tracked in self._objects}
-        for index, object_id in enumerate(ids):
-            one = slice(index, index + 1)
-            keys, values = self.model.encode_memory(image, masks[:, one], others[:, one], stem)
-            banks[object_id].remember(keys[:, 0], values[:, 0], labels[index])
+        tracked = {one.object_id: one for one in self._objects}
+        one_by_one = [slice(index, index + 1) for index in range(len(ids))]
+        for number, (view, image) in enumerate(zip(self._views, self._see(frame), strict=True)):
+            for object_id, encoded in zip(ids, view.encode(image, planes, one_by_one), strict=True):
+                tracked[object_id].banks[number].remember(*encoded)
 
     def _recall(self, frame: NDArray[np.uint8], mask: NDArray[np.uint8], given: tuple[int, ...]) -> NDArray[np.uint8]:
-        image = self._to_network(frame)
         last = self._last
-        if last and (last.given or any(o.bank.will_keep(last.number) for o in self._objects)):
+        if last and (last.given or any(o.banks[0].will_keep(last.number) for o in self._objects)):
             self._memorise_last()  # otherwise the memory would drop it at the next frame
-        unknown = image.new_zeros(1, 1, *image.shape[-2:])  # the mask states every pixel
-        self._last = _Frame(self._next_number, self._views(pad_to_stride(image)[0]), unknown, frozenset())
+        unknown = torch.zeros(1, 1, *self._network_size, device=self.device)  # the mask states every pixel
+        self._last = _Frame(self._next_number, self._see(frame), unknown, frozenset())
         self._take_mask(mask, zero_is_background=True)
         self._last.given = frozenset(given)
         if self._meter:
@@ -319,15 +313,18 @@ class Segmenter:
         with self._spare_threads(), torch.inference_mode(), autocast, denormals_as_zero():
             return work()
 
-    def _to_network(self, frame: NDArray[np.uint8]) -> Tensor:
-        """Return the frame as the network sees it, before padding: float (1, 3, h, w) in [0, 1]."""
+    def _make_views(self) -> tuple[View, ...]:
+        options, (height, width) = self.options, self._network_size
+        return tuple(
+            View(self.model, (round(height * x), round(width * x)), options.flip, options.reference_weight)
+            for x in options.scales
+        )
+
+    def _see(self, frame: NDArray[np.uint8]) -> tuple[Tensor, ...]:
+        """Return the frame as each view sees it."""
         image = torch.from_numpy(frame.copy()).to(self.device)
         image = image.permute(2, 0, 1).unsqueeze(0).float() / 255
-        return resize(image, self._network_size)
-
-    def _views(self, x: Tensor) -> Tensor:
-        """Return (1, ...) as (V, ...): the mirrored one behind, with flip."""
-        return torch.cat((x, x.flip(-1))) if self.options.flip else x
+        return tuple(view.see(image) for view in self._views)
 
     def _groups(self) -> Iterator[slice]:
         step = self._at_once
@@ -339,42 +336,25 @@ class Segmenter:
         last = self._last
         if last is None or not self._objects:
             return
-        masks = self._views(pad_to_stride(last.prob[:, 1:])[0])
-        others = other_objects(masks)
-        labels = F.avg_pool2d(masks[0], STRIDE) if self._meter else None
-        stem = self.model.memory_stem(last.image)
-        for group in self._groups():
-            keys, values = self.model.encode_memory(last.image, masks[:, group], others[:, group], stem)
-            for index, tracked in enumerate(self._objects[group]):
-                given = tracked.object_id in last.given
-                if last.number not in tracked.bank:  # it is there when a try before this one came so far
-                    label = None if labels is None else labels[group.start + index]
-                    tracked.bank.add(last.number, keys[:, index], values[:, index], given, label)
+        for number, (view, image) in enumerate(zip(self._views, last.images, strict=True)):
+            encoded = view.encode(image, last.prob[:, 1:], self._groups())
+            for tracked, (key, value, label) in zip(self._objects, encoded, strict=True):
+                bank = tracked.banks[number]
+                if last.number not in bank:  # it is there when a try before this one came so far
+                    bank.add(last.number, key, value, tracked.object_id in last.given, label)
 
-    def _predict(self, image: Tensor) -> Tensor:
-        """Return the probabilities (1, N + 1, h, w) of a frame, background first."""
+    def _predict(self, images: tuple[Tensor, ...]) -> Tensor:
+        """Return the probabilities (1, N + 1, h, w) of a frame, background first: the mean over the views."""
         if not self._objects or self._last is None:
-            return image.new_ones(1, 1, *image.shape[-2:])
-        query = self.model.encode_query(self._views(image))
-        winner = arg_max(self._last.prob, self._network_size)[None]
-        winner = self._views(pad_to_stride(winner)[0])  # (V, 1, h, w)
-        logits = []
-        for group in self._groups():
-            slots = torch.arange(group.start + 1, group.stop + 1, device=self.device).view(1, -1, 1, 1)
-            previous = winner == slots  # (V, n, h, w)
-            readouts = []
-            for index, tracked in enumerate(self._objects[group]):
-                keys, values = (x.unsqueeze(1) for x in tracked.bank.read_views())
-                readouts.append(
-                    self.model.read(query, keys, values, previous[:, index : index + 1], self._max_elements)
-                )
-            logits.append(self.model.decode(query, torch.cat(readouts, dim=1)))
-        prob = joint_probabilities(torch.cat(logits, dim=1))
-        prob = (prob[:1] + prob[1:].flip(-1)) / 2 if self.options.flip else prob
-        if self._meter:
-            banks = [tracked.bank for tracked in self._objects]
-            self._meter.measure(self.object_ids, prob[0, 1:], query.key[0], banks)
-        return prob
+            return torch.ones(1, 1, *self._network_size, device=self.device)
+        found = []
+        for number, (view, image) in enumerate(zip(self._views, images, strict=True)):
+            banks = [tracked.banks[number] for tracked in self._objects]
+            prob, key = view.predict(image, self._last.prob, banks, self._groups(), self._max_elements)
+            if self._meter and number == 0:
+                self._meter.measure(self.object_ids, prob[0, 1:], key, banks)
+            found.append(resize(unpad(prob, view.padding), self._network_size))
+        return found[0] if len(found) == 1 else torch.stack(found).mean(0)
 
     def _measure_given(self) -> None:
         """Tell the meter which masks were given on the last frame."""
@@ -390,8 +370,8 @@ class Segmenter:
         stated_ids = object_ids(mask)
         for object_id in stated_ids:
             if object_id not in self.object_ids:
-                bank = MemoryBank(self.options.memory_every, self.options.memory_size)
-                self._objects.append(_Object(object_id, bank))
+                rule = self.options.memory_every, self.options.memory_size
+                self._objects.append(_Object(object_id, tuple(MemoryBank(*rule) for _ in self._views)))
         planes = (0, *self.object_ids)
         silent = (VOID,) if zero_is_background else (0, VOID)
         given = torch.from_numpy(mask.copy()).to(self.device)  # an array may be read-only, or a mirrored view

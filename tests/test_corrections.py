@@ -11,7 +11,11 @@ from mgseg.cli import app
 from mgseg.data.catalog import find_split
 from mgseg.errors import InputError
 from mgseg.evaluation.corrections import Pick, mean_rounds, simulate_corrections
+from mgseg.evaluation.metrics import region_similarity
+from mgseg.files.masks import read_index_map
+from mgseg.segment.clip import segment_clip
 from mgseg.segment.options import SegmenterOptions
+from mgseg.segment.segmenter import Segmenter
 
 OPTIONS = SegmenterOptions(size=32, memory_every=2)
 
@@ -38,6 +42,31 @@ def test_corrections_raise_the_score_up_to_the_truth(davis, tiny_network, pick):
 def test_even_corrections_are_spread(davis, tiny_network):
     rounds = simulate_corrections(find_split("davis17", "val", davis), 3, Pick.uniform, tiny_network, OPTIONS)
     assert [made.frames for made in rounds["bear"]] == [(), (5,), (3, 7), (2, 5, 7)]
+
+
+def test_keeping_what_a_correction_does_not_change_changes_no_score(davis, tiny_network, monkeypatch):
+    split = find_split("davis17", "val", davis).only(["bear"])
+    steps = []
+    step = Segmenter.step
+    monkeypatch.setattr(Segmenter, "step", lambda self, *args, **more: steps.append(1) or step(self, *args, **more))
+    rounds = simulate_corrections(split, 3, Pick.oracle, tiny_network, OPTIONS)["bear"]
+    with_resume = len(steps)
+    sequence = split.sequences[0]
+    for made in rounds:
+        masks = {n: read_index_map(sequence.masks[f"{n:05d}"]) for n in (0, *made.frames)}
+        found = {}
+        segment_clip(
+            sequence.frames[0].parent,
+            masks,
+            network=tiny_network,
+            options=OPTIONS,
+            zero_is_background=True,
+            on_mask=found.__setitem__,
+        )
+        truth = [read_index_map(path) for _, path in sorted(sequence.masks.items())]
+        j = [region_similarity(found[t] == i, truth[t] == i) for t in range(1, 8) for i in np.unique(truth[0])[1:]]
+        assert made.j == pytest.approx(np.mean(j), abs=1e-12)
+    assert with_resume < len(steps) - with_resume
 
 
 def test_the_oracle_takes_the_worst_frame(davis, tiny_network):

@@ -4,6 +4,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -14,6 +16,7 @@ from mgseg.errors import DatasetError, InputError
 from mgseg.evaluation.metrics import boundary_accuracy, region_similarity
 from mgseg.files.masks import VOID, read_index_map
 from mgseg.network import Network
+from mgseg.outputs.table import Outputs
 from mgseg.segment.clip import segment_clip
 from mgseg.segment.confidence import confidence_model
 from mgseg.segment.options import SegmenterOptions
@@ -36,7 +39,7 @@ class Round:
     Attributes:
         frames: the corrected frames, by number.
         j, f: means over objects and over the frames that count, corrected ones included.
-        seconds: that segmenting took, from the start.
+        seconds: that segmenting took; frames that the newest correction does not change are not segmented again.
     """
 
     frames: tuple[int, ...]
@@ -85,14 +88,16 @@ def simulate_corrections(
         rounds = found[sequence.name] = []
         picked: tuple[int, ...] = ()
         truth = _read_truth(sequence, truths[sequence.name], binary=split.single_object)
-        for count in range(min(corrections, len(truth) - 1) + 1):
-            if pick is Pick.uniform:
-                picked = tuple(int(1 + (i + 0.5) * (len(truth) - 1) / count) for i in range(count))
-            made, worst = _round(sequence, truth, picked, network, options or SegmenterOptions(), pick)
-            rounds.append(made)
-            picked = (*picked, worst)
-            if progress:
-                progress("correct", number * (corrections + 1) + count + 1, len(truths) * (corrections + 1))
+        with TemporaryDirectory(prefix="mgseg-") as folder:
+            outputs = Outputs(Path(folder), resume=True)  # so that a round keeps what its correction does not change
+            for count in range(min(corrections, len(truth) - 1) + 1):
+                if pick is Pick.uniform:
+                    picked = tuple(int(1 + (i + 0.5) * (len(truth) - 1) / count) for i in range(count))
+                made, worst = _round(sequence, truth, picked, outputs, network, options or SegmenterOptions(), pick)
+                rounds.append(made)
+                picked = (*picked, worst)
+                if progress:
+                    progress("correct", number * (corrections + 1) + count + 1, len(truths) * (corrections + 1))
     return found
 
 
@@ -136,6 +141,7 @@ def _round(
     sequence: VideoSequence,
     truth: Masks,
     corrected: tuple[int, ...],
+    outputs: Outputs,
     network: Network,
     options: SegmenterOptions,
     pick: Pick,
@@ -146,6 +152,7 @@ def _round(
     result = segment_clip(
         sequence.frames[0].parent,
         {number: truth[number] for number in (0, *corrected)},
+        outputs,
         network=network,
         options=options,
         zero_is_background=True,

@@ -193,6 +193,18 @@ def test_the_command_says_what_to_look_at_and_the_report_shows_it(clip, network,
     assert "http" not in page.replace("http://www.w3.org", "")
 
 
+def test_the_report_of_a_clip_without_doubts_shows_its_least_confident_frame(clip, network, tmp_path, monkeypatch):
+    for module in ("report", "timeline"):
+        monkeypatch.setattr(f"mgseg.outputs.{module}.LOOK_AT", 0.1)
+    result = run(clip, network, None, 0, report=tmp_path / "r.html")
+    assert result.timeline.stretches() == []
+    page = (tmp_path / "r.html").read_text()
+    assert "The least confident frame" in page
+    assert page.count('src="data:image/jpeg;base64,') == 1
+    values = [min(values) for _, _, values, _ in result.timeline.tracks()]
+    assert f"predicted J {min(values):.2f}\n" in page
+
+
 def test_weights_without_confidence_say_so(clip, tiny_network, tmp_path):
     result = run(clip, tiny_network, None, 0, report=tmp_path / "r.html")
     assert not result.timeline.has_confidence

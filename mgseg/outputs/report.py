@@ -15,7 +15,7 @@ from PIL import Image
 
 from mgseg.files.overlay import draw_overlay
 from mgseg.files.whole_file import make_folder, write_whole
-from mgseg.outputs.timeline import GAP, LOOK_AT, Timeline
+from mgseg.outputs.timeline import GAP, LOOK_AT, DoubtfulStretch, Timeline
 from mgseg.outputs.writer import OutputWriter, Segmented, Target
 
 MOST_PICTURES = 24  # kept while the clip goes on; the least confident of them
@@ -63,6 +63,7 @@ class ReportWriter(OutputWriter):
         self._command = wanted.command if isinstance(wanted, Report) and wanted.command else words
         self._timeline = Timeline()
         self._pictures: list[_Picture] = []
+        self._least: _Picture | None = None  # the least confident of the other frames
 
     def write(self, item: Segmented) -> None:
         """Take a frame's figures, and its picture if it is the worst of a stretch."""
@@ -70,6 +71,9 @@ class ReportWriter(OutputWriter):
         for object_id, value in (item.confidence or {}).items():
             if value < LOOK_AT:
                 self._keep(item, object_id, value)
+            elif value < (self._least.confidence if self._least else 1):
+                number = item.frame.index
+                self._least = _Picture(object_id, number, number, value, self._draw(item))
 
     def _keep(self, item: Segmented, object_id: int, value: float) -> None:
         number = item.frame.index
@@ -101,15 +105,19 @@ class ReportWriter(OutputWriter):
         super().__exit__(kind, error, trace)
 
     def _page(self) -> str:
-        pictures = {(p.object_id, p.worst): p.jpeg for p in self._pictures}
-        stretches = self._timeline.stretches()
+        stretches, kept, least = self._timeline.stretches(), self._pictures, self._least
+        listed = stretches
+        if not stretches and least:  # the prediction can be wrong: there is always something to check
+            listed = [DoubtfulStretch(least.object_id, least.worst, least.worst, least.worst, least.confidence)]
+            kept = [least]
+        pictures = {(p.object_id, p.worst): p.jpeg for p in kept}
         shown = [
             {
                 "stretch": stretch,
                 "picture": base64.b64encode(pictures[stretch.object_id, stretch.worst]).decode(),
                 "commands": self._commands(stretch.worst),
             }
-            for stretch in stretches
+            for stretch in listed
             if (stretch.object_id, stretch.worst) in pictures
         ][:SHOWN]
         tracks = list(self._timeline.tracks())

@@ -79,9 +79,7 @@ MemorySize = Annotated[
         min=0,
     ),
 ]
-Flip = Annotated[
-    bool, option("--flip", panel=_NETWORK, text="Average with the mirrored clip: slightly better, twice the time.")
-]
+Flip = Annotated[bool, option("--flip", panel=_NETWORK, text="Average with the mirrored clip; takes twice the time.")]
 Scales = Annotated[
     str,
     option(

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from conftest import MadeClip, make_clip
 from PIL import Image
 from typer.testing import CliRunner
@@ -64,7 +65,7 @@ def test_stretches_end_at_masks_that_state_every_known_object(clip):
     one = np.where(clip.masks[5] == 2, np.uint8(2), np.uint8(0))
     masks = {0: clip.masks[0], 5: one, 9: clip.masks[9]}
     stretches = plan_stretches(GivenMasks(masks, probe(clip.path), zero_is_background=True), split=True)
-    assert [(s.start, s.end, list(s.references)) for s in stretches] == [(0, 9, [0, 5, 9]), (9, None, [0, 9])]
+    assert [(s.start, s.end, list(s.references)) for s in stretches] == [(0, 9, [0, 5, 9]), (9, None, [0, 5, 9])]
     silent = plan_stretches(GivenMasks(masks, probe(clip.path)), split=True)
     assert [list(s.references) for s in silent] == [[0, 5, 9], [0, 5, 9]]
     whole = plan_stretches(GivenMasks(masks, probe(clip.path)), split=False)
@@ -80,18 +81,36 @@ def test_given_frames_keep_their_masks_and_between_them_both_count(clip, network
     assert any((a != b).any() for a, b in zip(one[1:9], two[1:9], strict=True))
 
 
-def test_a_further_mask_redoes_only_the_stretch_around_it(clip, network, tmp_path):
-    run(clip, network, tmp_path / "masks", 0, 4, 9)
+@pytest.mark.parametrize(
+    ("further", "first", "last"),
+    [(2, 0, 3), (6, 4, 7), (10, 8, 13), (12, 11, 13)],
+    ids=["first stretch", "middle", "stretch before the last, and so the last too", "last stretch"],
+)
+def test_a_further_mask_redoes_only_the_stretch_around_it(clip, network, tmp_path, further, first, last):
+    given = (0, 4, 8, 11)
+    run(clip, network, tmp_path / "masks", *given)
     before = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "masks").iterdir()}
-    result = run(clip, network, tmp_path / "masks", 0, 4, 7, 9, resume=True)
-    assert result.redone == ((4, 8),)
-    assert result.num_found == 9
+    result = run(clip, network, tmp_path / "masks", *sorted((*given, further)), resume=True)
+    assert result.redone == ((first, last),)
+    assert result.num_found == 14 - (last - first + 1)
     after = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "masks").iterdir()}
-    assert sorted(name for name in before if before[name] != after[name]) == [f"{i:05d}.png" for i in range(4, 9)]
-    run(clip, network, tmp_path / "anew", 0, 4, 7, 9)
+    redone = [f"{i:05d}.png" for i in range(first, last + 1)]
+    assert sorted(name for name in before if before[name] != after[name]) == redone
+    run(clip, network, tmp_path / "anew", *sorted((*given, further)))
     assert all((a == b).all() for a, b in zip(masks_in(tmp_path / "masks"), masks_in(tmp_path / "anew"), strict=True))
-    again = run(clip, network, tmp_path / "masks", 0, 4, 7, 9, resume=True)
+    again = run(clip, network, tmp_path / "masks", *sorted((*given, further)), resume=True)
     assert again.redone == ()
+
+
+def test_the_last_stretch_continues_with_the_memory_of_the_one_before_it(clip, network, monkeypatch):
+    used = set()
+    forget = MemoryBank.forget
+    monkeypatch.setattr(MemoryBank, "forget", lambda bank: (used.add(bank), forget(bank)))
+    run(clip, network, None, 0, 4, 9)
+    assert len(used) == 2  # one for each object
+    for bank in used:
+        assert bank.given == [-1, 0, 5]  # frames 0, 4 and 9: the memory counts from frame 4, where it was begun anew
+        assert bank.kept == [2, 4, 6]
 
 
 def test_an_interrupted_stretch_is_finished_as_if_it_had_not_been(clip, network, tmp_path):
@@ -124,9 +143,28 @@ def test_remembered_masks_are_read_from_the_next_frame_on(clip, network):
         Segmenter(network, OPTIONS).remember(clip.frames[0], clip.masks[0])
 
 
-def test_a_remembered_frame_changes_no_rule_of_what_is_kept():
-    import torch
+def test_forgetting_leaves_what_was_added_otherwise():
+    def marked(value: float) -> tuple[torch.Tensor, torch.Tensor]:
+        return torch.full((1, 2, 3, 4), value), torch.full((1, 5, 3, 4), value)
 
+    bank = MemoryBank(1, 3)
+    bank.add(0, *marked(0), given=True)
+    bank.forget()  # nothing is remembered
+    bank.remember(*marked(90))
+    bank.remember(*marked(91))
+    for number in range(1, 8):  # slots in the middle are freed and taken again
+        bank.add(number, *marked(number))
+    bank.forget()
+    assert bank.given == [-1, 0]
+    for number in (8, 9):
+        keys, values = bank.read_views()
+        held = [0.0, 90.0, *map(float, bank.kept), number - 1.0]
+        assert sorted(set(keys.flatten().tolist())) == sorted(set(values.flatten().tolist())) == sorted(held)
+        assert bank.given_positions().view(len(bank), -1)[:, 0].sum() == 2
+        bank.add(number, *marked(number))
+
+
+def test_a_remembered_frame_changes_no_rule_of_what_is_kept():
     kept = []
     for remembered in (False, True):
         bank = MemoryBank(memory_every=3, memory_size=2)
@@ -152,9 +190,10 @@ def test_blending_joins_probabilities(clip, network):
 
 
 def test_the_command_says_what_to_look_at_and_the_report_shows_it(clip, network, tmp_path, monkeypatch):
-    for frame in (0, 9):
+    command = ["segment", clip.path]
+    for frame in (0, 9, 12):
         write_mask(tmp_path / f"{frame}.png", clip.masks[frame])
-    command = ["segment", clip.path, "--mask", f"{tmp_path}/0.png", "--mask", f"9={tmp_path}/9.png"]
+        command += ["--mask", f"{frame}={tmp_path}/{frame}.png"]
     command += [
         "--zero-is-background",
         "--weights",

@@ -146,10 +146,23 @@ class MemoryBank:
             self._previous = frame
 
     def remember(self, key: Tensor, value: Tensor, label: Tensor | None = None) -> None:
-        """Add a frame with a given mask, from anywhere in the clip; it is never dropped. Arguments as for `add`."""
+        """Add a frame with a given mask, from anywhere in the clip; only `forget` drops it. Arguments as for `add`."""
         frame = min([*self.given, 0]) - 1
         self._store(frame, key, value, True, label)
         self.given.insert(0, frame)
+
+    def forget(self) -> None:
+        """Drop the frame remembered last, if there is one."""
+        if not self.given or self.given[0] >= 0:
+            return
+        freed = self._slots.pop(self.given.pop(0))
+        for frame, slot in self._slots.items():
+            if slot == len(self._slots):  # the last one takes the freed slot, because reads need dense slots
+                for stored in (self._labels, self._given):
+                    stored[freed] = stored[slot]
+                for stored in (self._keys, self._values):
+                    stored[:, :, freed] = stored[:, :, slot]
+                self._slots[frame] = freed
 
     def _store(self, frame: int, key: Tensor, value: Tensor, given: bool, label: Tensor | None) -> None:
         self._allocate(key, value)

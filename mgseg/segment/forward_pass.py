@@ -27,7 +27,7 @@ class ForwardPass:
         self._coming = run.stretches()
         self._stretch: Stretch | None = None
         self._found: Found | None = None
-        self._is_kept = False  # the whole stretch is found, and nothing after it depends on the segmenter's state
+        self._is_kept = False  # the whole stretch is found, and nothing later depends on the segmenter's state
         self._backward: BackwardPass | None = None
         self._exits = ExitStack()
         self._again: Clip | None = None
@@ -62,13 +62,17 @@ class ForwardPass:
         """Begin a stretch at a frame with a mask."""
         run, segmenter, is_fresh = self._run, self._run.segmenter, self._is_kept or self._stretch is None
         assert given is not None
-        stretch = self._stretch = self._coming.pop(0)
+        stretch = self._coming.pop(0)
+        goes_on = stretch.end is None and self._stretch is not None
+        self._stretch = stretch
         found = self._found = run.found_masks(stretch)
         known = found.take(frame.name)
         is_whole = stretch.end is not None and found.holds(stretch.end - frame.index)
-        self._is_kept = is_whole and run.given.zero_is_background
+        self._is_kept = is_whole and run.given.zero_is_background and len(self._coming) > 1
         if known is not None:
             mask, item = known, run.taken_up(frame, known, found, cut)
+            if goes_on:
+                segmenter.recall(frame.image, known, given)
         else:
             if is_fresh:
                 mask = segmenter.start(frame.image, given)
@@ -76,12 +80,14 @@ class ForwardPass:
                 mask = segmenter.step(frame.image, given, zero_is_background=run.given.zero_is_background)
             item = run.segmented(frame, mask, found.note, cut)
         self._backward = None
-        if not self._is_kept:
+        if goes_on:
+            segmenter.forget()  # it has this frame twice: as the end of the stretch before it, and now as given
+        elif not self._is_kept:
             self._prepare(stretch, frame, mask, go_back=not is_whole)
         return item
 
     def _prepare(self, stretch: Stretch, frame: Frame, mask: Mask, *, go_back: bool) -> None:
-        """Go the stretch backward, if it has a mask at its end, and put its references into memory."""
+        """Segment the stretch backward, if it has a mask at its end, and put its references into memory."""
         segmenter, first, end = self._run.segmenter, self._run.given.first, stretch.end
         others = {n: self._read(n) for n in (first, end) if n is not None and n != frame.index}
         if end is not None and go_back:

@@ -175,6 +175,16 @@ class Segmenter:
         known = as_index_map(mask, size)
         self._attempt(lambda: self._remember(frame, known))
 
+    def forget(self) -> None:
+        """Drop the frame that `remember` added last, when a clip has come to it."""
+
+        def drop() -> None:
+            for tracked in self._objects:
+                for bank in tracked.banks:
+                    bank.forget()
+
+        self._attempt(drop)
+
     def blend(self, other: NDArray[np.float32], weight: float) -> NDArray[np.uint8]:
         """Average the last frame's probabilities with others, before the frame is added to memory.
 

@@ -1,4 +1,7 @@
-"""Stretches: parts of a clip between given masks. Each is segmented from the masks at its ends and the first one."""
+"""Stretches: parts of a clip between given masks. Each is segmented from the masks at its ends and the first one.
+
+The last stretch has no mask at its end. It continues with the memory of the stretch before it instead.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -40,8 +43,9 @@ class Stretch:
 def plan_stretches(given: GivenMasks, *, split: bool) -> list[Stretch]:
     """Split a clip at the masks that contain every object known so far; other masks only add to the prediction.
 
-    With `zero_is_background` a mask states its whole frame, and what comes before it has no part in what comes after.
-    Otherwise predictions stay where it says nothing, so all masks before a stretch are references of it.
+    With `zero_is_background` a mask states its whole frame, so a stretch does not depend on the stretch before it,
+    unless it is the last one. Otherwise predictions stay where a mask says nothing, so all masks before a stretch are
+    references of it.
 
     Args:
         given: the masks.
@@ -59,9 +63,9 @@ def plan_stretches(given: GivenMasks, *, split: bool) -> list[Stretch]:
             known_at[frame] = tuple(sorted(known))
         known |= set(given.objects[frame])
     found = []
-    for start, end in zip(starts, [*starts[1:], None], strict=True):
-        last = frames[-1] if end is None else end
-        begin = start if given.zero_is_background else frames[0]
+    for number, (start, end) in enumerate(zip(starts, [*starts[1:], None], strict=True)):
+        last, oldest = (frames[-1], starts[max(0, number - 1)]) if end is None else (end, start)
+        begin = oldest if given.zero_is_background else frames[0]
         used = [f for f in frames if f == frames[0] or begin <= f <= last]  # type: ignore[operator]
         references = {f: given.checksums[f] for f in used}
         found.append(Stretch(start, end, references, known_at.get(end, ()), given.zero_is_background))

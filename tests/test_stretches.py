@@ -5,6 +5,7 @@ import json
 import re
 import shlex
 import sys
+from contextlib import ExitStack
 from fractions import Fraction
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from mgseg.network import Network
 from mgseg.outputs.table import Outputs
 from mgseg.outputs.timeline import Timeline
 from mgseg.outputs.writer import Segmented
+from mgseg.segment.backward_pass import BackwardPass
 from mgseg.segment.clip import SegmentResult, segment_clip
 from mgseg.segment.given_masks import GivenMasks
 from mgseg.segment.options import SegmenterOptions
@@ -187,6 +189,53 @@ def test_blending_joins_probabilities(clip, network):
     assert (segmenter.blend(other, 1.0) == 2).all()
     with pytest.raises(InputError, match="2 planes cannot be blended with those of 2 objects"):
         segmenter.blend(other[:2], 0.5)
+    segmenter.step(clip.frames[2])
+    before = segmenter.network_probabilities
+    segmenter.blend(other, [0.25, 0.75])
+    mixed = np.stack([(before[0] + other[0]) / 2, 0.75 * before[1] + 0.25 * other[1], (before[2] + 3 * other[2]) / 4])
+    np.testing.assert_allclose(segmenter.network_probabilities, mixed / mixed.sum(0), atol=1e-6)
+
+
+class _Pass:
+    """A segmenter's side of a join: two objects, each shown in one column or lost, each with a confidence."""
+
+    object_ids = (3, 8)
+
+    def __init__(self, shown: tuple[bool, bool], confidence: tuple[float, float] | None) -> None:
+        prob = np.full((3, 1, 2), 0.1, np.float32)
+        for column, is_shown in enumerate(shown):
+            prob[1 + column if is_shown else 0, 0, column] = 0.8
+        self.network_probabilities = prob
+        self.confidence = dict(zip(self.object_ids, confidence, strict=True)) if confidence else None
+        self.weights: list[float] = []
+
+    def blend(self, other: np.ndarray, weights: list[float]) -> np.ndarray:
+        self.weights = weights
+        return np.zeros((1, 2), np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("ahead", "behind", "expected"),
+    [
+        (((True, True), (0.8, 0.8)), ((True, True), (0.8, 0.2)), (0.1, 0.2 / 7.4)),
+        (((True, False), (0.8, 0.8)), ((False, True), (0.8, 0.8)), (0, 1)),
+        (((True, False), (0.8, 0.8)), ((True, False), (0.8, 0.2)), (0.1, 0.1)),
+        (((True, True), None), ((True, False), None), (0.1, 0)),
+    ],
+    ids=["confidence and distance", "lost in one pass", "lost in both", "no confidence model"],
+)
+def test_passes_are_joined_by_distance_confidence_and_what_they_show(ahead, behind, expected):
+    with ExitStack() as exits:
+        backward, forward = BackwardPass(exits, (0, 4)), _Pass(*ahead)
+        backward.put(1, _Pass(*behind))  # a quarter of the way: by distance alone it weighs 0.1
+        _, confidence = backward.join(1, np.zeros((1, 2), np.uint8), forward)
+    weights = np.array(expected)
+    np.testing.assert_allclose(forward.weights, weights, atol=1e-4)
+    if ahead[1]:
+        joined = (1 - weights) * ahead[1] + weights * behind[1]
+        np.testing.assert_allclose([confidence[3], confidence[8]], joined, atol=1e-4)
+    else:
+        assert confidence is None
 
 
 def test_the_command_says_what_to_look_at_and_the_report_shows_it(clip, network, tmp_path, monkeypatch):

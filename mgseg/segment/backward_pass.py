@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from mgseg.segment.segmenter import Segmenter
 
 _STEPS = 255  # probabilities are kept in 8 bits: they are only averaged
+_LEAST = 1e-6  # trust in a pass without the object: if no pass has it, only the distance counts
 
 
 class BackwardPass:
@@ -34,10 +35,13 @@ class BackwardPass:
     def join(
         self, number: int, mask: NDArray[np.uint8], segmenter: Segmenter
     ) -> tuple[NDArray[np.uint8], dict[int, float] | None]:
-        """Join the stored probabilities with those of the forward pass; the nearer, more confident side weighs more.
+        """Average the stored probabilities with those of the forward pass, object by object.
+
+        The nearer, more confident pass has the larger weight. A pass that lost an object has none for it if the other
+        pass still shows it.
 
         Returns:
-            The mask, uint8 (H, W), and the confidence; as they were where nothing was kept of the same objects.
+            The mask, uint8 (H, W), and the confidence; unchanged if the backward pass did not segment the same objects.
         """
         path = self._folder / f"{number}.npz"
         confidence = segmenter.confidence
@@ -46,22 +50,23 @@ class BackwardPass:
         with np.load(path) as kept:
             ids, prob, values = kept["ids"].tolist(), kept["prob"], kept["confidence"]
         path.unlink()
-        if sorted(ids) != sorted(segmenter.object_ids):
+        if not ids or sorted(ids) != sorted(segmenter.object_ids):
             return mask, confidence
-        order = [0, *(ids.index(i) + 1 for i in segmenter.object_ids)]
-        behind = dict(zip(ids, values.tolist(), strict=True))
+        order = [ids.index(i) for i in segmenter.object_ids]
+        theirs, behind = prob[[0, *(slot + 1 for slot in order)]].astype(np.float32) / _STEPS, values[order]
+        ahead = np.array([(confidence or {}).get(i, np.nan) for i in segmenter.object_ids])
         share = (number - self._start) / (self._end - self._start)
-        weight = _weight(share, confidence, behind)
-        mask = segmenter.blend(prob[order].astype(np.float32) / _STEPS, weight)
+        forward = (1 - share) ** 2 * _trust(segmenter.network_probabilities, ahead)
+        backward = share**2 * _trust(theirs, behind)
+        weights = backward / (forward + backward)
+        mask = segmenter.blend(theirs, weights.tolist())
         if confidence:
-            confidence = {i: (1 - weight) * value + weight * behind[i] for i, value in confidence.items()}
+            joined = (1 - weights) * ahead + weights * behind
+            confidence = dict(zip(segmenter.object_ids, joined.tolist(), strict=True))
         return mask, confidence
 
 
-def _weight(share: float, ahead: dict[int, float] | None, behind: dict[int, float]) -> float:
-    """Return the weight of the backward pass between two masks: 0 at the first, 1 at the second."""
-    forward, backward = (1 - share) ** 2, share**2
-    if ahead:
-        forward *= 1.01 - float(np.mean([behind[i] for i in ahead]))  # as the other side doubts
-        backward *= 1.01 - float(np.mean(list(ahead.values())))
-    return backward / (forward + backward)
+def _trust(prob: NDArray[np.float32], confidence: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the trust in each object of a pass: its confidence, 1 where it is unknown; next to 0 for an empty mask."""
+    is_shown = np.isin(np.arange(1, len(prob)), prob.argmax(0))
+    return np.where(is_shown, np.nan_to_num(confidence, nan=1.0), 0) + _LEAST

@@ -3,7 +3,7 @@
 Shapes: N objects, H x W the clip, h x w the clip as the network sees it. See `mgseg.segment.views` for more.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -185,12 +185,12 @@ class Segmenter:
 
         self._attempt(drop)
 
-    def blend(self, other: NDArray[np.float32], weight: float) -> NDArray[np.uint8]:
+    def blend(self, other: NDArray[np.float32], weight: float | Sequence[float]) -> NDArray[np.uint8]:
         """Average the last frame's probabilities with others, before the frame is added to memory.
 
         Args:
             other: float32 (N + 1, h, w), of the same objects, at any size: `probabilities`, or `network_probabilities`.
-            weight: weight of `other`, in [0, 1].
+            weight: weight of `other`, in [0, 1], or one for each object; the background gets their mean.
 
         Returns:
             The mask, uint8 (H, W).
@@ -201,7 +201,10 @@ class Segmenter:
         def mix() -> NDArray[np.uint8]:
             assert self._last is not None
             theirs = resize(torch.from_numpy(other).to(self.device).unsqueeze(0), self._network_size)
-            self._last.prob = (1 - weight) * self._last.prob + weight * theirs
+            weights = np.broadcast_to(weight, len(other) - 1)
+            shares = torch.tensor([weights.mean(), *weights], dtype=theirs.dtype, device=self.device).view(1, -1, 1, 1)
+            prob = (1 - shares) * self._last.prob + shares * theirs
+            self._last.prob = prob / prob.sum(1, keepdim=True)
             return self._index_to_ids()
 
         return self._attempt(mix)

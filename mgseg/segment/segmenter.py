@@ -204,7 +204,7 @@ class Segmenter:
             weights = np.broadcast_to(weight, len(other) - 1)
             shares = torch.tensor([weights.mean(), *weights], dtype=theirs.dtype, device=self.device).view(1, -1, 1, 1)
             prob = (1 - shares) * self._last.prob + shares * theirs
-            self._last.prob = prob / prob.sum(1, keepdim=True)
+            self._last.prob = prob / prob.sum(1, keepdim=True).clamp_min(1e-6)  # 0 if the passes exclude each other
             return self._index_to_ids()
 
         return self._attempt(mix)

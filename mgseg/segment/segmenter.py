@@ -176,7 +176,7 @@ class Segmenter:
         self._attempt(lambda: self._remember(frame, known))
 
     def forget(self) -> None:
-        """Drop the frame that `remember` added last, when a clip has come to it."""
+        """Drop the frame that `remember` added last, for example when the clip has reached it."""
 
         def drop() -> None:
             for tracked in self._objects:

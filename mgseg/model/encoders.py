@@ -46,8 +46,9 @@ class Trunk(nn.Module):
         self.stage4, self.stage8, self.stage16 = network.stages
 
     def arithmetic(self, device: torch.device) -> AbstractContextManager[object]:
-        """Return the context in which the encoder computes: float32 for trunks that need it."""
-        return torch.autocast(device.type, enabled=False) if self.spec.in_float32 else nullcontext()
+        """Return the context in which the encoder computes: float32 for trunks that need it, see `TrunkSpec`."""
+        in_float32 = self.spec.in_float32 and not (torch.is_grad_enabled() and device.type == "cpu")
+        return torch.autocast(device.type, enabled=False) if in_float32 else nullcontext()
 
     def forward(self, x: Tensor) -> Features:
         """Run the stages, on what `after_stem` makes of the stem's sum."""

@@ -32,7 +32,8 @@ class TrunkSpec:
         torchvision_names: our module name -> torchvision's, for ImageNet weights.
         imagenet_weights: those weights' name for `torchvision.models.get_weight`: the first that torchvision had,
             which STM and its followers started from.
-        in_float32: its arithmetic stays in float32 where half precision or int8 is asked for.
+        in_float32: its arithmetic stays in float32 where half precision or int8 is asked for, except in training on
+            a CPU, see `fast.frozen`.
         preset: name of the network that is built on it by default.
         key_dim, value_dim, decoder_dim: of that network, see `ModelConfig`.
     """
@@ -75,7 +76,8 @@ class Bottleneck(nn.Module):
         """Run the block."""
         y = convolve(x, self.conv1, self.bn1, "relu")
         y = convolve(y, self.conv2, self.bn2, "relu")
-        return convolve(y, self.conv3, self.bn3, "relu", onto=self.downsample(x))
+        onto = convolve(x, *self.downsample) if isinstance(self.downsample, nn.Sequential) else x
+        return convolve(y, self.conv3, self.bn3, "relu", onto)
 
 
 class InvertedResidual(nn.Module):

@@ -133,8 +133,8 @@ class SpareThreads:
     and the others spin meanwhile and use up theirs: two threads beside two busy programs are ten to fifty times slower
     than alone, while one thread only gets its share.
 
-    For Linux, which says how long a thread waited for a CPU, and x86 with AVX, where the number of threads changes no
-    result. Elsewhere it does nothing.
+    For Linux, which says how long a thread waited for a CPU, and x86 with AVX, where the number of threads changes
+    results by rounding at most. Elsewhere it does nothing.
     """
 
     _CROWDED = 0.1  # of the time, spent waiting for a CPU

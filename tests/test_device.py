@@ -141,7 +141,7 @@ def test_the_number_of_threads_is_restored_after_an_error(monkeypatch):
 @pytest.mark.numeric
 @needs_avx
 @pytest.mark.parametrize("trunk", ["mobilenet_v2", "resnet50"])
-def test_the_number_of_threads_changes_no_probability(trunk, monkeypatch):
+def test_the_number_of_threads_changes_probabilities_by_rounding_at_most(trunk, monkeypatch):
     torch.manual_seed(0)
     model = MotionGuidedSTM(ModelConfig(trunk=trunk, key_dim=16, value_dim=32, decoder_dim=16)).eval()
     network = Network.from_model(prepare_for_inference(model), "float32")
@@ -156,5 +156,5 @@ def test_the_number_of_threads_changes_no_probability(trunk, monkeypatch):
         for frame in frames[1:]:
             segmenter.step(frame)
         found.append(segmenter.probabilities)
-    assert np.array_equal(found[0], found[1])
-    assert np.array_equal(found[0], found[2])
+    # Equal to the bit on most CPUs; with MKL on some of Intel's, two threads now and then round differently.
+    np.testing.assert_allclose(found[1:], [found[0]] * 2, rtol=0, atol=1e-6)

@@ -156,5 +156,5 @@ def test_the_number_of_threads_changes_probabilities_by_rounding_at_most(trunk, 
         for frame in frames[1:]:
             segmenter.step(frame)
         found.append(segmenter.probabilities)
-    # Equal to the bit on most CPUs; with MKL on some of Intel's, two threads now and then round differently.
+    # Equal to the bit on most CPUs; on an Intel Xeon with AMX two threads now and then round differently.
     np.testing.assert_allclose(found[1:], [found[0]] * 2, rtol=0, atol=1e-6)

@@ -38,7 +38,7 @@ def draw_curve(records: Sequence[Record], path: Path) -> None:
         y = _MARGIN + height * (1 - tenth / 10)
         draw.line((_MARGIN, y, _MARGIN + width, y), fill="#e4e4e4")
         draw.text((_MARGIN - 26, y - 6), f"{tenth / 10:.1f}", fill="black")
-        draw.text((_MARGIN + width * tenth / 10 - 12, _MARGIN + height + 8), f"{last * tenth / 10:g}", fill="black")
+        draw.text((_MARGIN + width * tenth / 10 - 12, _MARGIN + height + 8), f"{last * tenth // 10}", fill="black")
     for index, (event, name, colour) in enumerate(_CURVES):
         points = [(r["step"], r[name]) for r in records if r["event"] == event and name in r]
         scale = max(value for _, value in points) if name == "loss" and points else 1.0

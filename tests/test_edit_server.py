@@ -1,8 +1,10 @@
 """The server of `mgseg edit`: who may ask, what it answers, what a run leaves behind."""
 
+import threading
 import time
 import zlib
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +21,7 @@ pytest.importorskip("httpx2")
 
 from starlette.testclient import TestClient
 
-from mgseg.edit.clips import Clips, find_clips
+from mgseg.edit.clips import Clips, OpenClip, find_clips
 from mgseg.edit.events import Events
 from mgseg.edit.server import make_app
 from mgseg.edit.worker import Worker
@@ -345,3 +347,14 @@ def test_a_clip_of_one_frame_can_be_masked_and_run(
         page.put(0, np.ones((64, 96), np.uint8))
         assert page.run() == "done"
         assert page.state()["predicted"] == [0]
+
+
+def test_requests_that_come_together_open_a_clip_once(page: Page) -> None:
+    together = threading.Barrier(8)
+
+    def opened(_: int) -> OpenClip:
+        together.wait()
+        return page.clips["0"]
+
+    with ThreadPoolExecutor(8) as threads:
+        assert len({id(clip) for clip in threads.map(opened, range(8))}) == 1

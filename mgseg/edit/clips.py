@@ -1,5 +1,6 @@
 """Clips that one server shows: a single clip, or all clips of a folder."""
 
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,26 +41,31 @@ class Clips:
         self.paths = paths
         self._project, self._notify = project, notify
         self._open: dict[str, OpenClip] = {}
+        self._opening = threading.Lock()  # requests come from several threads; two must not open one clip twice
 
     def __getitem__(self, clip_id: str) -> OpenClip:
-        if clip_id not in self._open:
-            path = self.path(clip_id)
-            if reads_once(path):
-                raise InputError(
-                    f"{in_words(path)} can be read only once, but editing reads a clip many times",
-                    "save it to a file first",
-                )
-            info = probe(path)
-            folder = self._project or project_folder(path)
-            project = Project(folder, info)
+        with self._opening:
+            if clip_id not in self._open:
+                self._open[clip_id] = self._open_clip(clip_id)
+            return self._open[clip_id]
 
-            def progress(count: int, complete: bool) -> None:
-                self._notify(clip_id, {"type": "frames", "num_frames": count, "complete": complete})
+    def _open_clip(self, clip_id: str) -> OpenClip:
+        path = self.path(clip_id)
+        if reads_once(path):
+            raise InputError(
+                f"{in_words(path)} can be read only once, but editing reads a clip many times",
+                "save it to a file first",
+            )
+        info = probe(path)
+        folder = self._project or project_folder(path)
+        project = Project(folder, info)
 
-            store = FrameStore(info, folder / "cache", progress)
-            store.start()
-            self._open[clip_id] = OpenClip(info, project, store)
-        return self._open[clip_id]
+        def progress(count: int, complete: bool) -> None:
+            self._notify(clip_id, {"type": "frames", "num_frames": count, "complete": complete})
+
+        store = FrameStore(info, folder / "cache", progress)
+        store.start()
+        return OpenClip(info, project, store)
 
     def path(self, clip_id: str) -> Path:
         """Return the path of a clip. Raises InputError for an unknown id."""

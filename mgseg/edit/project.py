@@ -91,9 +91,8 @@ class Project:
         self.lock = threading.RLock()
         self.objects: dict[int, ObjectInfo] = {1: new_object(1)}
         self._fresh: OrderedDict[int, Mask] = OrderedDict()  # masks that a run has made and may not have written yet
-        self._confidence: dict[
-            int, tuple[int, dict[int, float] | None]
-        ] = {}  # frame -> its file's time, and what it says
+        # frame -> its file's time, and what it says
+        self._confidence: dict[int, tuple[int, dict[int, float] | None]] = {}
         for part in ("given", "masks", "history", "cache"):
             make_folder(folder / part)
         self.history = History(folder / "history")

@@ -295,6 +295,62 @@ def test_two_tabs_see_each_others_strokes(serve: ServerMaker, open_tab: TabMaker
     first.wait_for_area(second.area())
 
 
+def test_a_page_that_listens_late_still_learns_that_the_clip_is_complete(
+    serve: ServerMaker, browser: Any, shapes: Path
+) -> None:
+    address = serve(shapes).address
+    page = browser.new_page()
+    page.set_default_timeout(1000 * PATIENCE)
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url.rpartition("/")[2]))
+
+    def late(route: Any) -> None:
+        time.sleep(0.5)  # the previews of the small clip are made meanwhile
+        route.continue_()
+
+    page.route("**/events", late)
+    page.goto(address)
+    page.wait_for_function("() => window.mgseg && mgseg.model.full")
+    assert asked.index("events") < asked.index("state")
+    page.wait_for_function("() => mgseg.model.state.complete")
+    page.close()
+
+
+def test_nothing_that_happens_elsewhere_disturbs_a_stroke(serve: ServerMaker, open_tab: TabMaker, shapes: Path) -> None:
+    address = serve(shapes).address
+    first, second = open_tab(address), open_tab(address)
+    second.go(3)
+    first.page.mouse.move(*first.point(0.2, 0.4))
+    first.page.mouse.down()
+    first.page.mouse.move(*first.point(0.3, 0.4), steps=4)
+    begun = first.area()
+    second.drag((0.5, 0.7), (0.6, 0.7))
+    first.until("mgseg.model.state.given.includes(3)")
+    first.page.wait_for_timeout(200)  # time in which the mask was exchanged for the saved one, an empty one
+    assert first.area() == begun
+    first.press("ArrowRight")  # another frame is shown once the stroke is finished
+    first.page.mouse.move(*first.point(0.6, 0.4), steps=4)
+    assert first.js("mgseg.model.frame") == 0
+    painted = first.area()
+    assert painted > begun
+    first.page.mouse.up()
+    first.until("mgseg.model.frame === 1 && mgseg.model.full")
+    first.js("mgseg.settled()")
+    assert (given(shapes, 0) == 1).sum() == painted
+    assert first.js("mgseg.model.state.given") == [0, 3]
+
+
+def test_a_lowered_brush_is_lifted_before_another_frame_is_shown(
+    serve: ServerMaker, open_tab: TabMaker, shapes: Path
+) -> None:
+    tab = open_tab(serve(shapes).address)
+    tab.press("x", "Alt+ArrowRight", "ArrowRight")
+    tab.until("mgseg.model.frame === 1 && mgseg.model.full")
+    tab.js("mgseg.settled()")
+    assert tab.js("mgseg.model.state.given") == [0]
+    assert tab.area() == 0
+
+
 def test_it_can_be_used_by_keyboard_alone(serve: ServerMaker, open_tab: TabMaker, shapes: Path) -> None:
     tab = open_tab(serve(shapes).address)
     tab.press("x", "Alt+ArrowRight", "Alt+ArrowDown", "x")

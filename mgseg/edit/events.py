@@ -30,17 +30,21 @@ class Events:
             page.put_nowait(event)
 
     async def stream(self) -> AsyncIterator[str]:
-        """Yield events as text/event-stream to one page."""
+        """Yield events as text/event-stream to one page; after the first, {"type": "open"}, none is missed."""
         self._loop = asyncio.get_running_loop()
         page: asyncio.Queue[dict[str, Any]] = asyncio.Queue(_HELD)
         self._pages.add(page)
         try:
-            yield ": open\n\n"
+            yield _message({"type": "open"})  # what happens from now on is sent
             while True:
                 try:
                     event = await asyncio.wait_for(page.get(), _ALIVE)
-                    yield f"data: {json.dumps(event)}\n\n"
+                    yield _message(event)
                 except TimeoutError:
                     yield ": alive\n\n"
         finally:
             self._pages.discard(page)
+
+
+def _message(event: dict[str, Any]) -> str:
+    return f"data: {json.dumps(event)}\n\n"

@@ -50,13 +50,17 @@ export async function putMask(number, labels, version) {
 }
 
 // Calls `hear(event)` for what happens to this clip, and `hear({type: "reload"})` after a lost connection came back.
-export function listen(hear) {
+// The promise is kept once the server sends to this page: what it is asked for after that misses nothing.
+export const listen = hear => new Promise(listening => {
   const source = new EventSource("events");
-  let lost = false;
-  source.onopen = () => { if (lost) hear({ type: "reload" }); lost = false; };
-  source.onerror = () => { if (!lost) hear({ type: "lost" }); lost = true; };
+  let opened = false;
+  source.onerror = () => hear({ type: "lost" });
   source.onmessage = ({ data }) => {
     const event = JSON.parse(data);
-    if (event.type === "reload" || (event.clip === clip && event.by !== page)) hear(event);
+    if (event.type === "open") {
+      if (opened) hear({ type: "reload" });
+      opened = true;
+      listening();
+    } else if (event.type === "reload" || (event.clip === clip && event.by !== page)) hear(event);
   };
-}
+});

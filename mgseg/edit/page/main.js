@@ -67,6 +67,7 @@ let refreshed = 0; // when the state was last loaded during a run
 
 function hear(event) {
   if (event.type === "lost") return say("the server does not respond; trying again", true);
+  if (!model.state) return; // not loaded yet
   if (event.type === "mask") {
     forgetMasks(event.frame);
     const { state } = model;
@@ -132,10 +133,11 @@ byId("view").addEventListener("change", event => { model.view = event.target.val
 byId("opacity").addEventListener("input", event => { model.opacity = event.target.value / 100; emit("tool"); });
 byId("export").addEventListener("click", openExport);
 byId("help").addEventListener("click", () => byId("keys").showModal());
-window.addEventListener("beforeunload", event => { if (unsaved) event.preventDefault(); });
+window.addEventListener("beforeunload", event => { if (unsaved.length) event.preventDefault(); });
 makeKeys({ run, stop, play, undo: () => step(false), redo: () => step(true), cycleView, openExport });
 
 async function begin() {
+  await api.listen(hear); // first: what happens while the state is loaded must be heard
   await refresh();
   if (!model.state) return;
   document.title = `${model.state.name} – mgseg edit`;
@@ -146,7 +148,6 @@ async function begin() {
   if (model.state.problem) say(model.state.problem, true);
   fit(false);
   choose("brush");
-  api.listen(hear);
   await show(model.state.given[0] ?? 0);
 }
 

@@ -16,6 +16,8 @@ export const model = {
   full: false, // picture and mask have the clip's own size, so that they can be painted on
   tool: "brush", object: 1, radius: 12, view: "overlay", opacity: .5, plain: false, // plain: the mask is hidden while a key is held
   run: null, // {state, done, total} of the worker
+  // Set by the tools: whether the frame that is shown must stay while the user draws, and what ends before it is left.
+  holds: number => false, leave: () => {},
 };
 
 export const objects = () => model.state.objects.filter(o => !o.deleted);
@@ -56,9 +58,12 @@ export function mask(number, preview) {
   return hold(masks, k, got, HELD.preview + HELD.full);
 }
 
+// Load masks anew when they are next shown: one frame's, or all. What the user drew and is being saved is newer.
 export function forgetMasks(number) {
-  if (number === undefined) masks.clear();
-  else { masks.delete(key(number, false)); masks.delete(key(number, true)); }
+  for (const k of [...masks.keys()]) {
+    const frame = parseInt(k);
+    if ((number === undefined || frame === number) && !unsaved.includes(frame)) masks.delete(k);
+  }
 }
 
 let wanted = 0;
@@ -66,6 +71,7 @@ let wanted = 0;
 // Show a frame and its mask, together, once both are there. Previews first where that is quicker.
 export async function show(number, { preview = false } = {}) {
   number = Math.max(0, Math.min(numFrames() - 1, number));
+  if (number !== model.frame) model.leave();
   const mine = ++wanted;
   model.target = number;
   try {
@@ -74,6 +80,10 @@ export async function show(number, { preview = false } = {}) {
       if (near) continue; // the full frame is at hand
       const [bitmap, map] = await Promise.all([picture(number, small), mask(number, small)]);
       if (mine !== wanted) return false;
+      if (model.holds(number)) { // never exchange a mask under the user's hand
+        while (model.holds(number)) await new Promise(again => setTimeout(again, 30));
+        return mine === wanted && show(number, { preview });
+      }
       Object.assign(model, { frame: number, picture: bitmap, map, full: !small });
       emit("frame");
     }
@@ -89,24 +99,26 @@ export const reshow = () => show(model.target ?? model.frame);
 
 // Saves are done one after another, each based on the version that the one before left.
 let saving = Promise.resolve();
-export let unsaved = 0;
+export const unsaved = []; // frames of saves that are not done
 
 export function save() {
   const number = model.frame, map = model.map, labels = map.labels.slice();
   masks.set(key(number, false), Promise.resolve(map));
   masks.delete(key(number, true));
-  unsaved++;
+  unsaved.push(number);
   saving = saving.then(async () => {
+    let failed = null;
     try {
       map.version = (await api.putMask(number, labels, map.version)).version;
-      emit("saved", number);
     } catch (error) {
-      forgetMasks(number);
-      complain(error);
-      if (model.frame === number) await reshow();
-    } finally {
-      unsaved--;
+      failed = error;
     }
+    unsaved.splice(unsaved.indexOf(number), 1);
+    masks.delete(key(number, true)); // it may have been loaded meanwhile
+    if (!failed) return;
+    complain(failed);
+    forgetMasks(number);
+    if (model.frame === number) reshow();
   }).then(refresh);
   return saving;
 }

@@ -1,7 +1,7 @@
 // The tools: what the pointer and the tool's own keys do to the mask that is shown.
 
 import * as labels from "./labels.js";
-import { act, complain, emit, forgetMasks, lockedTable, mask, model, on, objects, reshow, save, say } from "./model.js";
+import { act, complain, emit, forgetMasks, lockedTable, mask, model, on, objects, reshow, save, say, settled } from "./model.js";
 import { decorations, pan, place, recolour, redraw, stage, timing, zoom } from "./stage.js";
 
 export const TOOLS = [
@@ -136,13 +136,15 @@ export function closePolygon() {
 export function cancel() {
   path = [];
   box = null;
-  if (active?.kind === "stroke") { forgetMasks(model.frame); reshow(); }
+  if (active?.kind === "stroke") settled().then(() => { forgetMasks(model.frame); reshow(); });
   active = null;
   changed = null;
   redraw();
 }
 
 export const isDrawing = () => path.length > 0 || active !== null;
+model.holds = number => active ? active.kind !== "pan" : number === model.frame && (path.length > 0 || pen);
+model.leave = () => { if (pen) togglePen(); };
 export const reshape = {
   grow: () => ready() && commit(labels.grow(model.map, model.object, 1, lockedTable(model.object))),
   shrink: () => ready() && commit(labels.grow(model.map, model.object, -1, lockedTable(model.object))),

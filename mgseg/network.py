@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping
+from copy import deepcopy
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -90,6 +91,14 @@ class Network:
         """Floating-point type of the computation; float32 with int8, for the layers that stay in floating point."""
         return PRECISIONS[self.precision]
 
+    def copy(self) -> MotionGuidedSTM:
+        """Return a copy to train further: in float32, as it was trained."""
+        return build_model(self.path, read_checkpoint(self.path)) if self.path else deepcopy(self.model)
+
+    def prepare(self, model: MotionGuidedSTM) -> MotionGuidedSTM:
+        """Prepare a model in evaluation mode, in place, for inference on this network's device in its precision."""
+        return prepare_for_inference(model, self.device, self.dtype, int8=self.precision == INT8)
+
     @cached_property
     def sha256(self) -> str:
         """SHA-256 in hexadecimal: of the file, or of the tensors of a model that was built in memory."""
@@ -106,11 +115,9 @@ class Network:
         assert self.path
         with denormals_as_zero():  # for the threads that torch may start here
             checkpoint = read_checkpoint(self.path)
-            model = build_model(self.path, checkpoint)
             if self.device.type == "cpu":
                 keep_freed_memory()
-            model = prepare_for_inference(model, self.device, self.dtype, int8=self.precision == INT8)
-            return model, extra_entries(checkpoint)
+            return self.prepare(build_model(self.path, checkpoint)), extra_entries(checkpoint)
 
     def _set(self, **values: Any) -> None:
         vars(self).update(values)

@@ -80,7 +80,18 @@ MAY_IMPORT: dict[str, tuple[set[str], set[str]]] = {
     "segment/views": ({"model", "segment.scaling"}, {"torch"}),
     "segment/segmenter": (
         {"device", "errors", "files.masks", "model", "network"}
-        | {"segment.confidence", "segment.options", "segment.scaling", "segment.scores", "segment.views"},
+        | {
+            "segment.adaptation",
+            "segment.confidence",
+            "segment.options",
+            "segment.scaling",
+            "segment.scores",
+            "segment.views",
+        },
+        TENSORS | {"PIL"},
+    ),
+    "segment/adaptation": (
+        {"data", "device", "errors", "model", "network", "training.objective"},
         TENSORS,
     ),
     "segment/given_masks": (CLIPS | {"segment"}, {"numpy"}),

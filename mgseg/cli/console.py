@@ -5,9 +5,9 @@ import io
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from json import dumps
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
@@ -146,3 +146,26 @@ def progress(title: str, unit: str = "frames") -> Iterator[Advance]:
             bar.update(task, completed=done, total=total, of="?" if total is None else str(total), visible=True)
 
         yield advance
+
+
+class Bars:
+    """Several progress bars, one after another. A context manager, which ends the last one."""
+
+    def __init__(self) -> None:
+        self._title = ""
+        self._advance: Advance | None = None
+        self._bar = ExitStack()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._bar.close()
+
+    def __call__(self, title: str, done: int, total: int | None = None, unit: str = "frames") -> None:
+        """Advance the bar of this title; a new one begins where the title is another one; see `progress`."""
+        if title != self._title:
+            self._bar.close()
+            self._title, self._advance = title, self._bar.enter_context(progress(title, unit))
+        assert self._advance
+        self._advance(done, total)

@@ -1,16 +1,16 @@
 """`mgseg eval`: flags only; the work is `mgseg.evaluation.evaluate.evaluate_split`."""
 
 import os
-from contextlib import ExitStack
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Self
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from mgseg.cli import console
 from mgseg.cli.eval_tables import show_corrections, show_scores
 from mgseg.cli.options import (
+    Adapt,
     Arithmetic,
     Device,
     Flip,
@@ -139,6 +139,7 @@ def evaluate(
     flip: Flip = False,
     scales: Scales = "1",
     reference_weight: ReferenceWeight = 1.0,
+    adapt: Adapt = 0,
 ) -> None:
     """Segment a dataset and score the masks, or score existing masks.
 
@@ -163,7 +164,7 @@ def evaluate(
     from mgseg.data.video_layouts import read_list
     from mgseg.evaluation.evaluate import Files, evaluate_masks, evaluate_split
 
-    options = segmenter_options(size, memory_every, memory_size, flip, scales, reference_weight)
+    options = segmenter_options(size, memory_every, memory_size, flip, scales, reference_weight, adapt)
     found = find_split(dataset, split or default_split(dataset), data)
     if names := [*(sequence or []), *(read_list(sequence_list) if sequence_list else [])]:
         found = found.only(names)
@@ -174,7 +175,7 @@ def evaluate(
     masks = None if results else output or Path(f"{label}_masks")
     archive = archive or (None if found.has_truth or no_score else Path(f"{label}.zip"))
     scoring: Any = {"score": not no_score, "workers": workers or _num_cores()}
-    with _Progress() as progress:
+    with console.Bars() as progress:
         if results:
             report = evaluate_masks(found, results, archive=archive, page=page, progress=progress, **scoring)
         else:
@@ -211,7 +212,7 @@ def _correct(
     from mgseg.evaluation.corrections import Pick as FramePick
     from mgseg.evaluation.corrections import rounds_to_dict, simulate_corrections
 
-    with _Progress() as progress:
+    with console.Bars() as progress:
         rounds = simulate_corrections(split, corrections, FramePick(pick.value), network, options, progress)
     if as_json:
         console.result(json.dumps({"pick": pick.value, **rounds_to_dict(rounds)}, indent=1))
@@ -222,25 +223,3 @@ def _correct(
 
 def _num_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-class _Progress:
-    """One bar for segmenting, then one for scoring."""
-
-    def __init__(self) -> None:
-        self._step = ""
-        self._advance: console.Advance | None = None
-        self._bar = ExitStack()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._bar.close()
-
-    def __call__(self, step: str, done: int, total: int) -> None:
-        if step != self._step:
-            self._bar.close()
-            self._step, self._advance = step, self._bar.enter_context(console.progress(step))
-        assert self._advance
-        self._advance(done, total)

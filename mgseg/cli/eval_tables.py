@@ -76,6 +76,7 @@ def _conditions(report: "Report") -> list[str]:
     more = ", flip" if run["flip"] else ""
     more += f", scales {', '.join(map(str, run['scales']))}" if "scales" in run else ""
     more += f", reference weight {run['reference_weight']:g}" if "reference_weight" in run else ""
+    more += f", adapted to each first mask by {run['adapt']} steps" if "adapt" in run else ""
     lines.append(f"weights: {what}; size {run['size']}, {run['precision']}, memory {memory}{more}")
     if speed := run.get("speed"):
         rates = f"{speed['network_fps']:.2f} frames/s in the network, {speed['fps']:.2f} over all"

@@ -99,16 +99,28 @@ ReferenceWeight = Annotated[
     ),
 ]
 
+Adapt = Annotated[
+    int,
+    option(
+        "--adapt",
+        panel=_NETWORK,
+        text="Train a copy of the network on the first mask for so many steps, such as 50, before segmenting. "
+        "Better masks, but it takes a minute or so on a CPU.",
+        metavar="STEPS",
+        min=0,
+    ),
+]
+
 
 def segmenter_options(
-    size: int, memory_every: int, memory_size: int, flip: bool, scales: str, reference_weight: float
+    size: int, memory_every: int, memory_size: int, flip: bool, scales: str, reference_weight: float, adapt: int
 ) -> "SegmenterOptions":
     """Return the options of the Segmenter from those of the command line."""
     from mgseg.segment.options import SegmenterOptions
 
     try:
         numbers = tuple(float(part) for part in scales.split(","))
-        return SegmenterOptions(size, memory_every, memory_size, flip, numbers, reference_weight)
+        return SegmenterOptions(size, memory_every, memory_size, flip, numbers, reference_weight, adapt)
     except ValueError as error:
         what = f"expected numbers from 0.25 to 4, separated by commas, such as 1,1.25; found {scales!r}"
         raise typer.BadParameter(what, param_hint="--scales") from error

@@ -12,6 +12,7 @@ import typer
 from mgseg.cli import console
 from mgseg.cli.annotations import Boxes, Coco, CocoPolygons, Cvat, Labelme, Names, Yolo, parse_names
 from mgseg.cli.options import (
+    Adapt,
     Arithmetic,
     Device,
     Flip,
@@ -268,6 +269,7 @@ def segment(
     flip: Flip = False,
     scales: Scales = "1",
     reference_weight: ReferenceWeight = 1.0,
+    adapt: Adapt = 0,
 ) -> None:
     """Follow the objects of a mask through a clip.
 
@@ -295,7 +297,7 @@ def segment(
         raise typer.BadParameter(
             "these options need --matte or --cut-outs", param_hint="--objects, --expand, --feather, --invert"
         )
-    network_options = segmenter_options(size, memory_every, memory_size, flip, scales, reference_weight)
+    network_options = segmenter_options(size, memory_every, memory_size, flip, scales, reference_weight, adapt)
     labels = parse_names(names)
     begin, stop = _parse_position(start), _parse_position(end)
     from mgseg.files.names import find_path, masks_folder
@@ -313,7 +315,7 @@ def segment(
     alpha = Alpha(_parse_objects(objects), expand, feather, invert)
     folder = None if no_masks else output or masks_folder(clip)
     network = find_network(weights, device, precision)
-    with console.progress(clip.name) as progress:
+    with console.Bars() as bars:
         result = segment_clip(
             clip,
             given,
@@ -336,7 +338,8 @@ def segment(
             options=network_options,
             reading=MaskReading(clean_mask, resize_mask, mask_from),
             zero_is_background=zero_is_background,
-            progress=progress,
+            progress=lambda done, total: bars(clip.name, done, total),
+            on_adapt=lambda done, total: bars("adapting to the first mask", done, total, "steps"),
         )
     _report(result, as_json)
 

@@ -257,6 +257,9 @@ STILLS = Augmentation(
     noise=0.1,
 )
 
+# A clip's first frame, to adapt to it: the same without other pictures' objects; it keeps its colours.
+FIRST_MASK = replace(STILLS, paste=0, occluder=0, behind=0, replace=0, leave=0, grey=0)
+
 # The same on real clips: their own motion stays, the camera wavers a little.
 CLIPS = Augmentation(
     start=Motion(rotation=10, scale=0.1, shear=0.06, elastic=0.008),

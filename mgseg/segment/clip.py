@@ -14,6 +14,7 @@ from mgseg.outputs.results import Results
 from mgseg.outputs.table import Outputs
 from mgseg.outputs.timeline import Timeline
 from mgseg.outputs.writer import Target
+from mgseg.segment.adaptation import OnStep
 from mgseg.segment.given_masks import GivenMasks, MaskReading
 from mgseg.segment.mask_sources import MaskSources
 from mgseg.segment.resume import Settings, check_settings
@@ -86,6 +87,7 @@ def segment_clip(
     zero_is_background: bool = False,
     on_mask: OnMask | None = None,
     progress: Progress | None = None,
+    on_adapt: OnStep | None = None,
 ) -> SegmentResult:
     """Follow the objects of the given masks through a clip.
 
@@ -101,6 +103,7 @@ def segment_clip(
         zero_is_background: treat 0 in later masks as background; otherwise the prediction is kept there.
         on_mask: called with each frame number and its mask, uint8 (H, W).
         progress: called with the number of frames done and of all (None if unknown).
+        on_adapt: called with the number of steps of adaptation done and of all (`options.adapt`).
 
     Returns:
         The result. If the clip ends too early, its `problem` gives the reason.
@@ -143,7 +146,7 @@ def segment_clip(
             check_settings(
                 found_in, settings, [stretch.settings for stretch in plan_stretches(given, split=not reads_once(clip))]
             )
-        segmenter = Segmenter(network, options)
+        segmenter = Segmenter(network, options, on_adapt=on_adapt)
         run = Run(source, given, results, span, segmenter, settings, found_in, on_mask, progress, warnings, cut_to)
         problem = run.run()
         redone = tuple((first, last) for first, last in run.redone)

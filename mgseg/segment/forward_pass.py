@@ -62,6 +62,8 @@ class ForwardPass:
         """Begin a stretch at a frame with a mask."""
         run, segmenter, is_fresh = self._run, self._run.segmenter, self._is_kept or self._stretch is None
         assert given is not None
+        if self._stretch is None:
+            run.adapt(frame.image, given)
         stretch = self._coming.pop(0)
         goes_on = stretch.end is None and self._stretch is not None
         self._stretch = stretch
@@ -75,7 +77,7 @@ class ForwardPass:
                 segmenter.recall(frame.image, known, given)
         else:
             if is_fresh:
-                mask = segmenter.start(frame.image, given)
+                mask = segmenter.start(frame.image, given, adapt=False)
             else:
                 mask = segmenter.step(frame.image, given, zero_is_background=run.given.zero_is_background)
             item = run.segmented(frame, mask, found.note, cut)
@@ -92,12 +94,12 @@ class ForwardPass:
         others = {n: self._read(n) for n in (first, end) if n is not None and n != frame.index}
         if end is not None and go_back:
             image, known = others[end]
-            segmenter.start(image, np.where(np.isin(known, stretch.known), known, np.uint8(0)))
+            segmenter.start(image, np.where(np.isin(known, stretch.known), known, np.uint8(0)), adapt=False)
             segmenter.remember(frame.image, mask)
             if first in others:
                 segmenter.remember(*others[first])
             self._backward = self._go_back(frame.index, end)
-        segmenter.start(frame.image, mask)
+        segmenter.start(frame.image, mask, adapt=False)
         for reference in others.values():
             segmenter.remember(*reference)
 

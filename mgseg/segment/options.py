@@ -16,6 +16,7 @@ class SegmenterOptions:
         scales: sizes at which the network sees the clip, as multiples of `size`; their probabilities are averaged
             (multi-scale testing). Confidence is predicted at the first one.
         reference_weight: factor on the weight that frames with a given mask have in a read of the memory; 1 is STM.
+        adapt: steps of training on the first mask before a clip is segmented, see `mgseg.segment.adaptation`; 0: none.
         objects_at_once: how many objects go through the network together; bounds memory, not results. None: eight;
             on a CPU one, which for three objects takes half the memory and a thirtieth more time.
     """
@@ -26,11 +27,12 @@ class SegmenterOptions:
     flip: bool = False
     scales: tuple[float, ...] = (1.0,)
     reference_weight: float = 1.0
+    adapt: int = 0
     objects_at_once: int | None = None
 
     def __post_init__(self) -> None:
-        if self.size < 0 or self.memory_size < 0:
-            raise ValueError("size and memory_size must be 0 or more")
+        if self.size < 0 or self.memory_size < 0 or self.adapt < 0:
+            raise ValueError("size, memory_size and adapt must be 0 or more")
         if self.memory_every < 1 or (self.objects_at_once is not None and self.objects_at_once < 1):
             raise ValueError("memory_every and objects_at_once must be 1 or more")
         if not self.scales or not all(0.25 <= scale <= 4 for scale in self.scales):
@@ -40,11 +42,11 @@ class SegmenterOptions:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """All that decides what the masks are, in plain values, for their record; `scales` and `reference_weight` only
-        where they are not the default, so that older records still match.
+        """All that decides what the masks are, in plain values, for their record; newer options only where they are not
+        the default, so that older records still match.
         """
         values = {name: value for name, value in asdict(self).items() if name != "objects_at_once"}
-        for name in ("scales", "reference_weight"):
+        for name in ("scales", "reference_weight", "adapt"):
             if values[name] == getattr(SegmenterOptions, name):
                 del values[name]
         return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}

@@ -77,6 +77,7 @@ class Run:
     cut_to: Path | None  # folder for given masks that are cut out of frames
     done: int = 0
     seconds: float = 0
+    is_adapted: bool = False
     redone: list[list[int]] = field(default_factory=list)  # first and last of frames that were not found
     timeline: Timeline = field(default_factory=Timeline)
     other_sizes: set[tuple[int, int]] = field(default_factory=set)
@@ -108,6 +109,12 @@ class Run:
         """Of the clip."""
         return self.clip.info
 
+    def adapt(self, image: NDArray[np.uint8], mask: Mask) -> None:
+        """Adapt the network to the clip's first mask, once."""
+        if not self.is_adapted:
+            self.segmenter.adapt(image, mask)
+            self.is_adapted = True
+
     def stretches(self) -> list[Stretch]:
         """The stretches of the clip; of one that can be read only once there is one."""
         return plan_stretches(self.given, split=not reads_once(self.info.path))
@@ -122,7 +129,8 @@ class Run:
             raise self.without_frame([first])
         mask = self._take(frame, is_first=False)
         assert mask is not None
-        self.segmenter.start(frame.image, mask)
+        self.adapt(frame.image, mask)
+        self.segmenter.start(frame.image, mask, adapt=False)
         cuts = CutDetector()
         cuts.is_cut(frame.image)
         found = self.found_masks(self.stretches()[0])

@@ -10,6 +10,7 @@ from typing import TypeVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -20,6 +21,7 @@ from mgseg.model.confidence import ConfidenceModel
 from mgseg.model.memory import CHUNK_ELEMENTS, MemoryBank
 from mgseg.model.network import pad_to_stride, unpad
 from mgseg.network import Network
+from mgseg.segment.adaptation import OnStep, adapt
 from mgseg.segment.confidence import ConfidenceMeter, Measured, confidence_model
 from mgseg.segment.options import SegmenterOptions as SegmenterOptions  # its public place
 from mgseg.segment.scaling import arg_max, network_size, resize
@@ -53,6 +55,7 @@ class Segmenter:
         network: the network; by default `Network()`. Its weights are loaded here.
         options: see `SegmenterOptions`.
         confidence: model that predicts J; by default the one in the weights file.
+        on_adapt: called with the steps of adaptation done and of all (`SegmenterOptions.adapt`).
 
     Raises:
         DeviceError: in `start` and `step`, if the device runs out of memory or float16 overflows.
@@ -65,11 +68,13 @@ class Segmenter:
         network: Network | None = None,
         options: SegmenterOptions | None = None,
         confidence: ConfidenceModel | None = None,
+        on_adapt: OnStep | None = None,
     ) -> None:
         self.options = options or SegmenterOptions()
         self.network = network or Network()
         self.device = self.network.device
         self.model = self.network.model
+        self._on_adapt = on_adapt
         self._at_once = self.options.objects_at_once or (1 if self.device.type == "cpu" else 8)
         self._max_elements = CHUNK_ELEMENTS
         self._spare_threads = SpareThreads()
@@ -123,12 +128,13 @@ class Segmenter:
             raise InputError("there are no probabilities before the first frame", "call start() first")
         return self._last.prob[0].float().cpu().numpy()
 
-    def start(self, frame: NDArray[np.uint8], mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    def start(self, frame: NDArray[np.uint8], mask: NDArray[np.uint8], *, adapt: bool = True) -> NDArray[np.uint8]:
         """Begin a clip at a frame whose mask is known.
 
         Args:
             frame: uint8 (H, W, 3), RGB.
             mask: uint8 (H, W): ids 1 to 254, 0 background, 255 void; ids keep their numbers. Or bool: object 1.
+            adapt: adapt the network to this mask first, if the options ask for it; False leaves it as it is.
 
         Returns:
             The mask, with background for void, uint8 (H, W).
@@ -137,10 +143,34 @@ class Segmenter:
         mask = as_index_map(mask, size)
         if not object_ids(mask):
             raise InputError("the first mask has no object", "pixels with values 1 to 254 are objects")
+        if adapt:
+            self.adapt(frame, mask)
         self._objects, self._last, self._clip_size = [], None, size
         self._views = self._make_views()
         self._meter = ConfidenceMeter(self._confidence_model) if self._confidence_model else None
         return self._attempt(lambda: self._step(frame, mask, zero_is_background=True))
+
+    def adapt(self, frame: NDArray[np.uint8], mask: NDArray[np.uint8]) -> None:
+        """Adapt the network to a clip, as `options.adapt` says, from the next `start` on; see there for the arguments.
+
+        Raises:
+            DeviceError: the device runs out of memory.
+        """
+        if not self.options.adapt:
+            return
+        size = _check(frame, None)
+        mask = as_index_map(mask, size)
+        height, width = network_size(size, self.options.size)
+        image = resize(torch.tensor(frame).permute(2, 0, 1).unsqueeze(0).float(), (height, width))
+        small = Image.fromarray(mask).resize((width, height), Image.Resampling.NEAREST)
+        with self._spare_threads(), denormals_as_zero():
+            self.model = adapt(
+                self.network,
+                image[0].permute(1, 2, 0).round().byte().numpy(),
+                np.array(small),
+                self.options.adapt,
+                self._on_adapt,
+            )
 
     def step(
         self, frame: NDArray[np.uint8], mask: NDArray[np.uint8] | None = None, *, zero_is_background: bool = False

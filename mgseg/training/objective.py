@@ -11,8 +11,8 @@ from mgseg.data.scene import ClipBatch
 from mgseg.files.masks import VOID
 from mgseg.model.memory import MemoryBank
 from mgseg.model.network import MotionGuidedSTM, pad_to_stride, unpad
+from mgseg.segment.options import SegmenterOptions
 from mgseg.segment.scaling import arg_max
-from mgseg.segment.segmenter import SegmenterOptions
 from mgseg.training.losses import cross_entropy, mean_iou, objects_of, soft_jaccard
 
 VideoFrame = tuple[NDArray[np.uint8], NDArray[np.uint8]]  # frame (H, W, 3) RGB, mask (H, W)

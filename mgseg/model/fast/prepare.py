@@ -54,6 +54,8 @@ def fold_batch_norm(model: MotionGuidedSTM) -> None:
     for encoder in (model.query_encoder, model.memory_encoder):
         trunk = encoder.trunk
         norm = trunk.after_stem[0]
+        if isinstance(norm, nn.Identity):
+            continue  # folded already
         assert isinstance(norm, nn.BatchNorm2d)
         assert norm.running_var is not None
         if isinstance(encoder, MemoryEncoder):

@@ -35,7 +35,7 @@ class SegmentResult:
         num_frames: frames with a mask.
         num_found: how many of these an earlier run had finished.
         object_ids: ids of the objects followed to the end.
-        seconds: from the first frame read to the last file written, without loading weights.
+        seconds: from the first frame read to the last file written, without loading weights and adapting.
         timeline: confidence by object and frame, scene cuts, and the frames to check.
         redone: first and last frame of each range of frames that was segmented on resume.
         problem: why the result is only partial; None if it is complete.

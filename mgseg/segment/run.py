@@ -101,7 +101,7 @@ class Run:
                 raise problem
         if interrupt:
             raise interrupt
-        self.seconds = time.perf_counter() - begin
+        self.seconds += time.perf_counter() - begin
         return problem
 
     @property
@@ -110,10 +110,11 @@ class Run:
         return self.clip.info
 
     def adapt(self, image: NDArray[np.uint8], mask: Mask) -> None:
-        """Adapt the network to the clip's first mask, once."""
+        """Adapt the network to the clip's first mask, once. The time for it is not counted."""
         if not self.is_adapted:
+            begin = time.perf_counter()
             self.segmenter.adapt(image, mask)
-            self.is_adapted = True
+            self.is_adapted, self.seconds = True, begin - time.perf_counter()
 
     def stretches(self) -> list[Stretch]:
         """The stretches of the clip; of one that can be read only once there is one."""

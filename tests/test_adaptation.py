@@ -48,6 +48,7 @@ def run(tiny_network: Network, clip: MadeClip) -> Run:
     return segment
 
 
+@pytest.mark.numeric
 def test_the_network_learns_the_clips_first_mask(tiny_network: Network, clip: MadeClip) -> None:
     def error(model: "MotionGuidedSTM") -> float:
         segmenter, found = Segmenter(Network.from_model(model)), []
@@ -79,6 +80,7 @@ def test_shipped_weights_gain_by_it(tmp_path: Path) -> None:
     assert error(10) < 0.8 * error(0)
 
 
+@pytest.mark.numeric
 def test_the_same_mask_gives_the_same_network_also_without_gradients_around(
     tiny_network: Network, clip: MadeClip
 ) -> None:

@@ -105,7 +105,7 @@ Adapt = Annotated[
         "--adapt",
         panel=_NETWORK,
         text="Train a copy of the network on the first mask for so many steps, such as 50, before segmenting. "
-        "Better masks, but it takes a minute or so on a CPU.",
+        "Mostly better masks; takes half a minute or more on a CPU.",
         metavar="STEPS",
         min=0,
     ),

@@ -28,6 +28,7 @@ from mgseg.data.stills import Stills
 from mgseg.evaluation.evaluate import Files, evaluate_split
 from mgseg.files.masks import read_index_map, write_mask
 from mgseg.network import Network
+from mgseg.segment.options import SegmenterOptions
 
 HEIGHT, WIDTH = 384, 640
 LAST_FRAMES = 5  # after the objects have parted, that are looked at
@@ -188,11 +189,13 @@ def main() -> None:
     parser.add_argument("--clips", type=int, default=8, help="clips of each kind")
     parser.add_argument("--frames", type=int, default=40)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--adapt", type=int, default=0, help="steps of training on the first mask")
     arguments = parser.parse_args()
     make_dataset(arguments.pictures, arguments.out, arguments.clips, arguments.frames, arguments.seed)
-    results = arguments.out / "results" / Path(arguments.weights).stem
+    results = arguments.out / "results" / f"{Path(arguments.weights).stem}_adapt{arguments.adapt}"
     split = find_split("davis17", "val", arguments.out)
-    report = evaluate_split(split, Network(arguments.weights), files=Files(masks=results, resume=True))
+    options = SegmenterOptions(adapt=arguments.adapt)
+    report = evaluate_split(split, Network(arguments.weights), options, Files(masks=results, resume=True))
     print(f"{'':8}   J&F  kept swapped lost")
     for kind, fates in count_fates(arguments.out, results).items():
         scores = [scores["J&F"] for name, scores in report.sequences.items() if name.startswith(kind)]

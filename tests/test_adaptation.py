@@ -86,10 +86,25 @@ def test_the_same_mask_gives_the_same_network_also_without_gradients_around(
 ) -> None:
     one = adapt(tiny_network, clip.frames[0], clip.masks[0], 2)
     with torch.inference_mode():
-        other = adapt(tiny_network, clip.frames[0], clip.masks[0], 2)
+        other = adapt(Network.from_model(tiny_network.model), clip.frames[0], clip.masks[0], 2)
+    assert other is not one
     assert all(map(torch.equal, tensors(one), tensors(other)))
     third = adapt(tiny_network, clip.frames[1], clip.masks[1], 2)
     assert not all(map(torch.equal, tensors(one), tensors(third)))
+
+
+def test_the_newest_result_is_kept_for_the_same_input_only(tiny_network: Network, clip: MadeClip) -> None:
+    steps: list[int] = []
+
+    def train(frame: int, mask: int, count: int) -> "MotionGuidedSTM":
+        return adapt(tiny_network, clip.frames[frame], clip.masks[mask], count, lambda done, _: steps.append(done))
+
+    first = train(0, 0, 1)
+    assert train(0, 0, 1) is first
+    assert steps == [1]
+    for other in ((1, 0, 1), (0, 1, 1), (0, 0, 2)):
+        assert train(*other) is not first
+    assert len(steps) == 1 + 1 + 1 + 2
 
 
 def test_a_network_from_a_file_is_adapted_as_it_was_trained(tiny_weights: Path, clip: MadeClip) -> None:

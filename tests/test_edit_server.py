@@ -1,5 +1,6 @@
 """The server of `mgseg edit`: who may ask, what it answers, what a run leaves behind."""
 
+import shlex
 import threading
 import time
 import zlib
@@ -23,6 +24,7 @@ from starlette.testclient import TestClient
 
 from mgseg.edit.clips import Clips, OpenClip, find_clips
 from mgseg.edit.events import Events
+from mgseg.edit.export import choose_outputs, command_line
 from mgseg.edit.server import make_app
 from mgseg.edit.worker import Worker
 from mgseg.errors import InputError
@@ -37,7 +39,7 @@ TOKEN, HOST = "secret-token", "127.0.0.1:8000"
 class Page:
     """What the page in the browser does, without the browser."""
 
-    def __init__(self, path: Path, model: "MotionGuidedSTM") -> None:
+    def __init__(self, path: Path, model: "MotionGuidedSTM", adapt: int = 0) -> None:
         events = Events()
         self.heard: list[dict[str, Any]] = []
 
@@ -49,7 +51,7 @@ class Page:
 
         self.stop_after: int | None = None  # frames of a run
         self.network = Network.from_model(model)
-        worker = Worker(self.network, SegmenterOptions(size=48), hear)
+        worker = Worker(self.network, SegmenterOptions(size=48, adapt=adapt), hear)
         self.clips = Clips(find_clips(path), None, hear)
         self.app = make_app(self.clips, worker, events, TOKEN, [HOST])
         self.http = TestClient(self.app, base_url=f"http://{HOST}")
@@ -82,7 +84,7 @@ class Page:
     def wait(self) -> str:
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
-            ends = [e["state"] for e in self.heard if e["type"] == "run" and e["state"] != "running"]
+            ends = [e["state"] for e in self.heard if e["type"] == "run" and e["state"] not in ("adapting", "running")]
             if ends:
                 return str(ends[-1])
             time.sleep(0.02)
@@ -358,3 +360,44 @@ def test_requests_that_come_together_open_a_clip_once(page: Page) -> None:
 
     with ThreadPoolExecutor(8) as threads:
         assert len({id(clip) for clip in threads.map(opened, range(8))}) == 1
+
+
+def test_the_first_mask_is_learned_once_and_the_command_says_so(
+    clip: MadeClip, tiny_model: "MotionGuidedSTM", tmp_path: Path
+) -> None:
+    path = tmp_path / "shapes.mp4"
+    path.write_bytes(clip.path.read_bytes())
+    page = Page(path, tiny_model, adapt=2)
+
+    def states() -> list[str]:
+        return [event["state"] for event in page.heard if event["type"] == "run"]
+
+    with page.http:
+        page.put(0, clip.masks[0] // 2)
+        assert page.run() == "done"
+        assert states()[:3] == ["adapting", "adapting", "running"]
+        page.put(4, clip.masks[4] // 2)
+        assert page.run() == "done"
+        assert "adapting" not in states()
+        page.put(0, clip.masks[1] // 2)
+        assert page.run() == "done"
+        assert states()[:2] == ["adapting", "adapting"]
+        command = page.post("c/0/command", {"outputs": {"masks": "masks"}}).json()["command"]
+        assert command.endswith("--size 48 --adapt 2")
+
+
+@pytest.mark.weights
+def test_the_command_names_weights_and_precision_that_are_not_the_defaults(
+    page: Page, tiny_weights: Path, clip: MadeClip
+) -> None:
+    page.put(0, clip.masks[0] // 2)
+    outputs = choose_outputs(page.clips["0"], {"masks": "masks"})
+
+    def words(*network: str) -> list[str]:
+        return shlex.split(command_line(page.clips["0"], outputs, Network(*network, "cpu"), SegmenterOptions()))
+
+    assert "--weights" not in words("auto")
+    assert words("r50")[-2:] == ["--weights", "r50"]
+    assert words(str(tiny_weights))[-2:] == ["--weights", str(tiny_weights)]
+    lower = Network("auto", "cpu", "bfloat16")
+    assert command_line(page.clips["0"], outputs, lower, SegmenterOptions()).endswith("--precision bfloat16")

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from mgseg.cli import console
-from mgseg.cli.options import Arithmetic, Device, Precision, Size, Threads, Weights, find_network, option
+from mgseg.cli.options import Adapt, Arithmetic, Device, Precision, Size, Threads, Weights, find_network, option
 from mgseg.errors import MgsegError
 
 _SERVER = "Server"
@@ -36,6 +36,7 @@ def edit(
     threads: Threads = None,  # by its callback
     precision: Arithmetic = Precision.auto,
     size: Size = 480,
+    adapt: Adapt = 0,
 ) -> None:
     """Paint, segment and correct masks in the browser.
 
@@ -53,4 +54,4 @@ def edit(
     network = find_network(weights, device, precision)
     if host not in ("127.0.0.1", "localhost", "::1"):
         console.warning(f"anyone who can reach {host} and knows the full address can see and change the masks")
-    serve(clip, project, host, port, not no_browser, network, SegmenterOptions(size), console.result)
+    serve(clip, project, host, port, not no_browser, network, SegmenterOptions(size, adapt=adapt), console.result)

@@ -123,7 +123,8 @@ class Actions:
 
     def _command(self, clip_id: str, values: Values) -> Values:
         clip = self.clips[clip_id]
-        return {"command": command_line(clip, choose_outputs(clip, values["outputs"]))}
+        outputs = choose_outputs(clip, values["outputs"])
+        return {"command": command_line(clip, outputs, self._worker.network, self._worker.options)}
 
     def _export(self, clip_id: str, values: Values) -> Values:
         clip = self.clips[clip_id]

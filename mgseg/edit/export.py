@@ -7,12 +7,16 @@ from typing import Any
 
 import numpy as np
 
+from mgseg.device import find_precision
 from mgseg.edit.clips import OpenClip
 from mgseg.errors import InputError, MgsegError
 from mgseg.files.video import Frame, read_frames
+from mgseg.network import Network
 from mgseg.outputs.results import Results
 from mgseg.outputs.table import Outputs
 from mgseg.outputs.writer import Segmented, Target
+from mgseg.segment.options import SegmenterOptions
+from mgseg.weights import choose_weights, released_weights
 
 # What the dialog offers: name of the output -> the files' names in the folder `export` of the project.
 CHOICES: dict[str, tuple[str, ...]] = {
@@ -45,8 +49,8 @@ def choose_outputs(clip: OpenClip, wanted: dict[str, Any]) -> Outputs:
     return Outputs(**places, object_names=_names(clip), overwrite=True)
 
 
-def command_line(clip: OpenClip, outputs: Outputs) -> str:
-    """Return the command line that makes the same results from the given masks."""
+def command_line(clip: OpenClip, outputs: Outputs, network: Network, options: SegmenterOptions) -> str:
+    """Return the command line that makes the same results from the given masks on this machine."""
     given = clip.project.folder / "given"
     words = ["mgseg", "segment", str(clip.info.path), "--mask", str(given), "--both-ways", "--zero-is-background"]
     paths = {name: path for name, path in outputs.paths.items() if path}
@@ -55,7 +59,20 @@ def command_line(clip: OpenClip, outputs: Outputs) -> str:
         words += [f"--{name.replace('_', '-')}", str(path)]
     if any(outputs.paths[name] for name in ANNOTATIONS):
         words += ["--names", ",".join(f"{number}={name}" for number, name in _names(clip).items())]
-    return shlex.join(words)
+    return shlex.join(words + _network_words(network, options))
+
+
+def _network_words(network: Network, options: SegmenterOptions) -> list[str]:
+    """The options of the network that differ from the defaults."""
+    words = []
+    if network.path and network.name != choose_weights(network.device.type):
+        words += ["--weights", network.name if network.name in released_weights() else str(network.path)]
+    if network.precision != find_precision("auto", network.device):
+        words += ["--precision", network.precision]
+    for name in ("size", "adapt"):
+        if (value := getattr(options, name)) != getattr(SegmenterOptions, name):
+            words += [f"--{name}", str(value)]
+    return words
 
 
 def _names(clip: OpenClip) -> dict[int, str]:

@@ -14,6 +14,7 @@ from mgseg.edit.project import Project
 from mgseg.errors import InputError, MgsegError, OutputError
 from mgseg.network import Network
 from mgseg.outputs.table import Outputs
+from mgseg.segment.adaptation import OnStep
 from mgseg.segment.clip import SegmentResult, segment_clip
 from mgseg.segment.mask_sources import MaskSources
 from mgseg.segment.options import SegmenterOptions
@@ -58,15 +59,19 @@ class Worker:
         network: what segments; its weights are loaded at the first job.
         options: options of the segmenter.
         notify: called from the worker's thread with a clip's id and what happened: {"type": "mask", "frame"} or
-            {"type": "run", "done", "total", "state": "running" | "done" | "stopped" | "failed"} with "made", the number
-            of masks that were not kept, or "error" and "hint".
+            {"type": "run", "done", "total", "state": "adapting" | "running" | "done" | "stopped" | "failed"} with
+            "made", the number of masks that were not kept, or "error" and "hint". While adapting, steps are counted.
+
+    Attributes:
+        network, options: as given.
+        running: id of the clip of the running job, or None.
     """
 
     def __init__(self, network: Network, options: SegmenterOptions, notify: Notify) -> None:
-        self._network, self._options, self._notify = network, options, notify
+        self.network, self.options, self._notify = network, options, notify
         self._jobs: queue.Queue[Job | None] = queue.Queue()
         self._stop = threading.Event()
-        self.running: str | None = None  # id of the clip
+        self.running: str | None = None
         self._thread = threading.Thread(target=self._work, name="network", daemon=True)
         self._thread.start()
 
@@ -117,8 +122,14 @@ class Worker:
             if self._stop.is_set():
                 raise KeyboardInterrupt  # like Ctrl-C in `mgseg segment`: finished masks are kept
 
+        def adapting(done: int, total: int) -> None:
+            state = {"type": "run", "state": "adapting", "done": done, "total": total}
+            self._notify(job.clip_id, state)
+            if self._stop.is_set():
+                raise KeyboardInterrupt
+
         try:
-            result = self._segment(job, take, progress)
+            result = self._segment(job, take, progress, adapting)
         except KeyboardInterrupt:
             return {"type": "run", "state": "stopped", **counts}
         except MgsegError as error:
@@ -130,7 +141,11 @@ class Worker:
         return {"type": "run", "state": "done", **counts, "made": made}
 
     def _segment(
-        self, job: Job, take: Callable[[int, NDArray[np.uint8]], None], progress: Callable[[int, int | None], None]
+        self,
+        job: Job,
+        take: Callable[[int, NDArray[np.uint8]], None],
+        progress: Callable[[int, int | None], None],
+        adapting: OnStep,
     ) -> SegmentResult:
         span = job.span()
         masks: dict[int | None, MaskSources] = {
@@ -142,12 +157,13 @@ class Worker:
                 job.store.info.path,
                 masks,
                 outputs,
-                self._network,
+                self.network,
                 span=span,
-                options=self._options,
+                options=self.options,
                 zero_is_background=True,
                 on_mask=take,
                 progress=progress,
+                on_adapt=adapting,
             )
 
         folder = job.project.folder / "masks"

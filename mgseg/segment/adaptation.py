@@ -7,8 +7,10 @@ that its ablation leaves out; the recipe is ours.
 """
 
 from collections.abc import Callable
+from hashlib import sha256
 from math import cos, pi
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -36,11 +38,14 @@ _KEEP, _JACCARD, _CLIP_NORM = 0.5, 0.5, 5.0  # as in the short budget of trainin
 _MIN_AREA = 1e-4  # objects that are smaller are not learned from, unless all are
 _MAX_OBJECTS = 3  # of a clip
 
+# The newest result of each network, and what it was made from: corrections segment a clip again and again.
+_NEWEST: WeakKeyDictionary[Network, tuple[tuple[Any, ...], MotionGuidedSTM]] = WeakKeyDictionary()
+
 
 def adapt(
     network: Network, image: NDArray[np.uint8], mask: NDArray[np.uint8], steps: int, on_step: OnStep | None = None
 ) -> MotionGuidedSTM:
-    """Train a copy of a network on a frame with its mask. The same input gives the same result on the same machine.
+    """Train a copy of a network on a frame with its mask, or return the copy of the last call with the same input.
 
     Args:
         network: stays as it is.
@@ -50,18 +55,24 @@ def adapt(
         on_step: called with the number of steps done and of all.
 
     Returns:
-        The copy, prepared for inference on the network's device.
+        The copy, prepared for inference on the network's device. It may be shared: do not change it.
 
     Raises:
         DeviceError: the device runs out of memory.
     """
+    key = steps, mask.shape, sha256(image.tobytes() + mask.tobytes()).digest()
+    newest = _NEWEST.get(network)
+    if newest and newest[0] == key:
+        return newest[1]
     try:
         with torch.inference_mode(False), torch.enable_grad():
-            return network.prepare(_train(network, image, mask, steps, on_step).eval())
+            model = network.prepare(_train(network, image, mask, steps, on_step).eval())
     except RuntimeError as error:
         if not is_out_of_memory(error):
             raise
         raise DeviceError(f"out of memory on {network.device} while adapting", "leave out --adapt") from error
+    _NEWEST[network] = key, model
+    return model
 
 
 def _train(

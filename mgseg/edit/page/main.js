@@ -83,9 +83,9 @@ function hear(event) {
     return;
   }
   if (event.type === "run") {
-    model.run = event.state === "running" ? event : null;
+    model.run = isBusy(event) ? event : null;
     showRun(event);
-    if (event.state !== "running") { forgetMasks(); refresh().then(reshow); }
+    if (!isBusy(event)) { forgetMasks(); refresh().then(reshow); }
     else if (performance.now() - refreshed > 3000) { refreshed = performance.now(); refresh(); }
     return;
   }
@@ -93,13 +93,16 @@ function hear(event) {
   refresh().then(reshow);
 }
 
+const isBusy = event => ["adapting", "running"].includes(event.state);
+
 function showRun(event) {
-  const running = event.state === "running";
+  const running = isBusy(event);
   byId("progress").hidden = !running;
   byId("progress").max = Math.max(1, event.total);
   byId("progress").value = event.done;
   byId("stop").disabled = !running;
-  if (running) say(event.total ? `${event.done} of ${event.total} frames` : "");
+  if (event.state === "running") say(event.total ? `${event.done} of ${event.total} frames` : "");
+  if (event.state === "adapting") say(`learning the first mask: ${event.done} of ${event.total} steps`);
   if (event.state === "done") say(event.made ? `done: ${event.made} frames` : "nothing to do: all masks are up to date");
   if (event.state === "stopped") say(`stopped after ${event.done} of ${event.total} frames; Enter goes on`);
   if (event.state === "failed") say(event.error + (event.hint ? `: ${event.hint}` : ""), true);

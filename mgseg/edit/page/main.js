@@ -104,7 +104,7 @@ function showRun(event) {
   if (event.state === "running") say(event.total ? `${event.done} of ${event.total} frames` : "");
   if (event.state === "adapting") say(`learning the first mask: ${event.done} of ${event.total} steps`);
   if (event.state === "done") say(event.made ? `done: ${event.made} frames` : "nothing to do: all masks are up to date");
-  if (event.state === "stopped") say(`stopped after ${event.done} of ${event.total} frames; Enter goes on`);
+  if (event.state === "stopped") say(`stopped${event.total ? ` after ${event.done} of ${event.total} frames` : ""}; Enter goes on`);
   if (event.state === "failed") say(event.error + (event.hint ? `: ${event.hint}` : ""), true);
 }
 

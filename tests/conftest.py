@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from mgseg.model.network import MotionGuidedSTM
     from mgseg.network import Network
+    from mgseg.outputs.table import Outputs
+    from mgseg.segment.clip import SegmentResult
 
 U8 = NDArray[np.uint8]
 
@@ -155,6 +157,22 @@ def tiny_network(tiny_model: "MotionGuidedSTM") -> "Network":
     from mgseg.network import Network
 
     return Network.from_model(tiny_model)
+
+
+@pytest.fixture
+def segment_shapes(tiny_network: "Network", clip: MadeClip) -> "Callable[..., SegmentResult]":
+    """Segments the shared clip with the tiny network: takes outputs, masks (by default the first) and more options."""
+    from mgseg.segment.clip import segment_clip
+
+    def segment(outputs: "Outputs", masks: Any = None, **more: Any) -> "SegmentResult":
+        return segment_clip(clip.path, clip.masks[0] if masks is None else masks, outputs, tiny_network, **more)
+
+    return segment
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    """The bytes of every file of a folder, by its path in it."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
 @pytest.fixture(scope="session")

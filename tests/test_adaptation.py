@@ -1,13 +1,14 @@
 """Adaptation to the first mask: what it changes, and that it changes nothing else."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 import torch
-from conftest import MadeClip, make_clip
+from conftest import MadeClip, content, make_clip
 from made_datasets import make_davis, shapes
 from typer.testing import CliRunner
 
@@ -20,7 +21,7 @@ from mgseg.files.masks import read_index_map, write_mask
 from mgseg.network import Network
 from mgseg.outputs.table import Outputs
 from mgseg.segment.adaptation import adapt
-from mgseg.segment.clip import SegmentResult, Span, segment_clip
+from mgseg.segment.clip import SegmentResult, Span
 from mgseg.segment.segmenter import Segmenter, SegmenterOptions
 from mgseg.weights import load_network
 
@@ -35,17 +36,9 @@ def tensors(model: "MotionGuidedSTM") -> list[torch.Tensor]:
     return [tensor.clone() for tensor in model.state_dict().values()]
 
 
-def content(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
-
-
 @pytest.fixture
-def run(tiny_network: Network, clip: MadeClip) -> Run:
-    def segment(outputs: Outputs, masks: Any = None, options: Any = ADAPTED, **more: Any) -> SegmentResult:
-        masks = clip.masks[0] if masks is None else masks
-        return segment_clip(clip.path, masks, outputs, tiny_network, options=options, **more)
-
-    return segment
+def run(segment_shapes: Run) -> Run:
+    return partial(segment_shapes, options=ADAPTED)
 
 
 @pytest.mark.numeric

@@ -2,11 +2,13 @@
 
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from conftest import content
 
 import mgseg.segment.segmenter
 from mgseg.errors import OutputError
@@ -15,7 +17,7 @@ from mgseg.files.pictures import read_note
 from mgseg.files.video import read_frames
 from mgseg.model.memory import MemoryBank
 from mgseg.outputs.table import Outputs
-from mgseg.segment.clip import SegmentResult, Span, segment_clip
+from mgseg.segment.clip import SegmentResult, Span
 from mgseg.segment.segmenter import Segmenter, SegmenterOptions
 
 Made = Any
@@ -24,16 +26,8 @@ EVERY_SECOND = SegmenterOptions(memory_every=2, memory_size=2)
 
 
 @pytest.fixture
-def run(tiny_network: Any, clip: Made) -> Run:
-    def segment(outputs: Outputs, masks: Any = None, options: Any = EVERY_SECOND, **more: Any) -> SegmentResult:
-        masks = clip.masks[0] if masks is None else masks
-        return segment_clip(clip.path, masks, outputs, tiny_network, options=options, **more)
-
-    return segment
-
-
-def content(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+def run(segment_shapes: Run) -> Run:
+    return partial(segment_shapes, options=EVERY_SECOND)
 
 
 def test_masks_that_are_there_are_kept_and_the_rest_is_made(run: Run, tmp_path: Path) -> None:

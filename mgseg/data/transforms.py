@@ -257,7 +257,7 @@ STILLS = Augmentation(
     noise=0.1,
 )
 
-# A clip's first frame, to adapt to it: the same without other pictures' objects; it keeps its colours.
+# The first frame of a clip, to adapt to it: the same without objects of other pictures, and never grey.
 FIRST_MASK = replace(STILLS, paste=0, occluder=0, behind=0, replace=0, leave=0, grey=0)
 
 # The same on real clips: their own motion stays, the camera wavers a little.

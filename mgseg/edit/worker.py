@@ -4,6 +4,7 @@ import queue
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -116,20 +117,17 @@ class Worker:
             job.project.take(frame, mask)
             self._notify(job.clip_id, {"type": "mask", "frame": frame})
 
-        def progress(done: int, total: int | None) -> None:
-            counts.update(done=done, total=total or job.store.num_frames)
-            self._notify(job.clip_id, {"type": "run", "state": "running", **counts})
+        def report(state: str, done: int, total: int) -> None:
+            self._notify(job.clip_id, {"type": "run", "state": state, "done": done, "total": total})
             if self._stop.is_set():
                 raise KeyboardInterrupt  # like Ctrl-C in `mgseg segment`: finished masks are kept
 
-        def adapting(done: int, total: int) -> None:
-            state = {"type": "run", "state": "adapting", "done": done, "total": total}
-            self._notify(job.clip_id, state)
-            if self._stop.is_set():
-                raise KeyboardInterrupt
+        def progress(done: int, total: int | None) -> None:
+            counts.update(done=done, total=total or job.store.num_frames)
+            report("running", **counts)
 
         try:
-            result = self._segment(job, take, progress, adapting)
+            result = self._segment(job, take, progress, partial(report, "adapting"))
         except KeyboardInterrupt:
             return {"type": "run", "state": "stopped", **counts}
         except MgsegError as error:

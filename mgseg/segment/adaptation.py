@@ -34,7 +34,8 @@ _FRAMES, _CROP = 2, 384  # of the clip of each step: its frames, and the side of
 _RATE, _TRUNK_RATE = 2e-4, 5e-5  # of new layers and of the trunks, which have seen a million pictures
 _SHARE = 0.5  # of the trained weights in the result
 _WARM_UP = 0.2  # share of the steps; then a cosine
-_KEEP, _JACCARD, _CLIP_NORM = 0.5, 0.5, 5.0  # as in the short budget of training
+_KEEP, _JACCARD = 0.5, 0.5  # of the loss: share of the pixels in the cross-entropy, weight of the soft Jaccard loss
+_CLIP_NORM = 5.0  # length of the gradient at most
 _MIN_AREA = 1e-4  # objects that are smaller are not learned from, unless all are
 _MAX_OBJECTS = 3  # of a clip
 
